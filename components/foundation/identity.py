@@ -74,7 +74,7 @@ class Identity(Component):
         models = f"arn:aws:sagemaker:{region}:{account}:model/{scope.name()}-*"
         pipelines = f"arn:aws:sagemaker:{region}:{account}:pipeline/{scope.name()}-*"
         logs = f"arn:aws:logs:{region}:{account}:log-group:/{scope.project}/{scope.stack}/*"
-        table = args.online_table_arn
+        table, hive = args.online_table_arn, scope.name(limit=255).replace("-", "_")
         metrics = Statement(
             ("cloudwatch:PutMetricData",),
             ("*",),
@@ -251,6 +251,15 @@ class Identity(Component):
             *kafka,
             masking_key,
             Statement(("sns:Publish",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)),
+            # Tables of datasets and features, which change with every run.
+            Statement(
+                ("glue:CreateTable", "glue:UpdateTable"),
+                (
+                    f"arn:aws:glue:{region}:{account}:catalog",
+                    f"arn:aws:glue:{region}:{account}:database/{hive}",
+                    *(f"arn:aws:glue:{region}:{account}:table/{hive}/{kind}_*" for kind in ("dataset", "features")),
+                ),
+            ),
             Statement(("kms:Sign",), (args.signing_key_arns[REGISTRAR], args.signing_key_arns[LOGGER])),
             Statement(("kms:GetPublicKey",), signers),
             mirror,

@@ -1,4 +1,4 @@
-"""Commands about what happened: what served when and why, where a version came from, the story of a prediction."""
+"""Commands about what there is and what happened: the catalogue, what served when and why, lineage, one prediction."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from groundplan.cli.models import PANEL
 from groundplan.cli.options import AsJson, ModelArgument, OutputsOption, moments
 from pipelines.lineage.places import APPROVALS, CONTRACT, DEPLOYMENT, POSITIONS
+from spec.errors import UsageError
 
 commands = typer.Typer()
 _CAUSES = {
@@ -230,3 +231,71 @@ def _story(found: dict[str, Any]) -> list[str]:
 
 def _cut(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+@commands.command(rich_help_panel=PANEL)
+def catalogue(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Must be in it: of a name, an owner, a tag, a column."),
+    ] = None,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="Only dataset, features or model.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="Everything about each; default for a single one.")] = False,
+    outputs: OutputsOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Find datasets, features and models: owner, contract, tags, freshness, consumers, and the last run's quality."""
+    from dataclasses import asdict
+
+    from groundplan.local.catalogue import KINDS
+    from groundplan.local.catalogue import catalogue as run
+
+    if kind not in ("", *KINDS):
+        raise UsageError(f"there is no kind {kind!r}", where="--kind", fix=f"one of: {', '.join(KINDS)}")
+    found = run(words or [], kind, outputs)
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in found], indent=1))
+        return
+    if not found:
+        print("nothing has all of these words" if words else "the project has no models yet")
+        return
+    if full or len(found) == 1:
+        for entry in found:
+            for line in _full(asdict(entry)):
+                print(line)
+        return
+    shown = [("KIND", "NAME", "OWNER", "WRITTEN", "VERSION", "QUALITY"), *(_row(asdict(entry)) for entry in found)]
+    widths = [max(len(row[place]) for row in shown) for place in range(len(shown[0]))]
+    for row in shown:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    fresh = f"{_ago(entry['age_s'])} ago{', late' if entry['late'] else ''}" if entry["at"] else "never"
+    return entry["kind"], entry["name"], entry["owner"] or "no owner", fresh, entry["version"][:16], entry["quality"]
+
+
+def _full(entry: dict[str, Any]) -> list[str]:
+    promise = {True: ", later than its contract promises", False: ", as its contract promises", None: ""}[entry["late"]]
+    known = {
+        "about": entry["about"],
+        "owner": entry["owner"] or "not named",
+        "contract": entry["contract"],
+        "tags": ", ".join(entry["tags"]),
+        "fresh": f"{_ago(entry['age_s'])} ago ({_time(entry['at'])}){promise}" if entry["at"] else "never written",
+        "quality": entry["quality"],
+        "rows": f"{entry['rows']:,}" if entry["rows"] is not None else "",
+        "version": entry["version"],
+        "consumers": ", ".join(entry["consumers"]),
+        "table": entry["table"],
+        "columns": ", ".join(f"{name} {kind}" for name, kind in entry["columns"].items()),
+        "declared": entry["path"],
+    }
+    return [f"{entry['kind']} {entry['name']}", *(f"  {name:<10} {text}" for name, text in known.items() if text)]
+
+
+def _ago(seconds: float) -> str:
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"

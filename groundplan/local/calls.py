@@ -206,6 +206,8 @@ def _short(parameters: dict[str, Any]) -> dict[str, Any]:
             found[key] = value
         elif key == "RequestItems" and isinstance(value, dict):
             found[key] = sorted(value)
+        elif key == "TableInput" and isinstance(value, dict):
+            found["TableName"] = value.get("Name")
         elif key == "Tags" and isinstance(value, list):
             found[key] = sorted(str(tag.get("Key")) for tag in value)
         elif key == "Delete" and isinstance(value, dict):

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipelines.context import Context, main
+from pipelines.data.glue import DATASET, FEATURES, VIEW_TYPES, Column, keep_in_step
 from pipelines.data.raw_zone import parquet, read_parquet
 from spec.contracts import FUTURE_TOLERANCE_HOURS
 from spec.errors import GroundplanError
@@ -49,6 +50,7 @@ def materialize(context: Context) -> dict[str, Any]:
     for name, table in tables.items():
         _check(views[name], table)
         offline[name] = context.put("features", f"{name}/run={context.run}/features.parquet", parquet(table))
+        _catalogue(context, views[name], offline[name], table.num_rows, quality["digest"])
     with TemporaryDirectory() as folder:
         store = open_store(context.outputs, context.model, views, offline, Path(folder), quality["digest"])
         for name, table in tables.items():
@@ -141,20 +143,34 @@ def duckdb_tables(files: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
 
 
 def athena_sql(context: Context) -> dict[str, str]:
-    """The views' SQL in Athena's dialect, over tables with the contracts' names: dataset versions, each key once."""
+    """The views' SQL in Athena's dialect, over the catalogue's tables of dataset versions, which have each key once."""
     import ibis
 
     from pipelines.data.decode import arrow_schema
 
     definition = context.definition
     unbound = {
-        contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=contract.view)
+        contract.view: ibis.table(ibis.Schema.from_pyarrow(arrow_schema(contract)), name=f"{DATASET}{contract.view}")
         for contract in definition.contracts
     }
     return {
         name: str(ibis.to_sql(view, dialect="athena"))
         for name, view in definition.function(f"{definition.features}:features")(unbound).items()
     }
+
+
+def _catalogue(context: Context, view: View, address: str, rows: int, dataset: str) -> None:
+    kinds = {view.key: view.key_type, **view.features}
+    columns = [Column(name, VIEW_TYPES[kind]) for name, kind in kinds.items()] + [Column(view.time, "timestamp")]
+    keep_in_step(
+        context,
+        f"{FEATURES}{view.name}",
+        address,
+        columns,
+        says=f"features of {context.model}, by {view.key}",
+        owner=context.definition.card.owner,
+        about={"model": context.model, "dataset": dataset, "rows": rows, "run": context.run},
+    )
 
 
 def _check(view: View, table: pa.Table) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.context import Context, main
+from pipelines.data.glue import DATASET, Column, keep_in_step
 from pipelines.data.measured import measured
 from pipelines.data.raw_zone import POSITION, RawZone, parquet, positions_of
 from spec.contracts import Contract, Field, Rule
+from spec.contracts.tables import glue_type
 from spec.errors import GroundplanError
 
 if TYPE_CHECKING:
@@ -71,8 +73,25 @@ def check_quality(context: Context) -> dict[str, Any]:
         body = parquet(table)
         digest = hashlib.sha256(body).hexdigest()
         address = context.put("curated", f"{contract.topic}/version={digest[:16]}/data.parquet", body)
+        hold = sum(bool(item["success"]) for item in results)
+        catalogued = keep_in_step(
+            context,
+            f"{DATASET}{contract.view}",
+            address,
+            [Column(item.name, glue_type(item), item.description) for item in contract.fields],
+            says=contract.name,
+            owner=contract.owner,
+            about={
+                "contract": contract.label,
+                "version": digest,
+                "rows": table.num_rows,
+                "expectations": f"{hold} of {len(results)} hold",
+                "run": context.run,
+            },
+        )
         datasets[contract.view] = {
             "dataset": address,
+            "table": catalogued,
             "digest": digest,
             "rows": table.num_rows,
             **counts,

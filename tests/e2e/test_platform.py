@@ -191,6 +191,46 @@ def test_the_whole_story_of_a_prediction_is_told_from_its_id(project: Path, runt
         assert wrong.returncode in (1, 2) and says in wrong.stderr, wrong.stderr
 
 
+def test_the_catalogue_finds_data_features_and_models_and_glue_keeps_in_step(
+    project: Path, shell: dict[str, str]
+) -> None:
+    found = json.loads(assert_ok(groundplan(project, "catalogue", "diabetes", "--json"), project).stdout)
+    by_kind = {entry["kind"]: entry for entry in found}
+    data, features, model = by_kind["dataset"], by_kind["features"], by_kind["model"]
+    assert (
+        data["name"] == "diabetes-patients" and data["quality"] == "27 of 27 expectations hold" and data["rows"] >= 442
+    )
+    assert data["consumers"] == ["model diabetes-rf"] and "health" in data["tags"] and data["age_s"] >= 0
+    assert (model["owner"], model["tags"]) == ("data-science@example.com", ["risk high"]) and "100 %" in model[
+        "version"
+    ]
+    shown = assert_ok(groundplan(project, "catalogue", "bmi", "--kind", "features"), project).stdout
+    assert shown.startswith("features diabetes_patients") and "patient_id integer" in shown
+    assert (
+        "nothing has all of these words"
+        in assert_ok(groundplan(project, "catalogue", "bmi", "weather"), project).stdout
+    )
+    wrong = groundplan(project, "catalogue", "--kind", "table")
+    assert wrong.returncode == 2 and "there is no kind 'table'" in wrong.stderr
+    code = (
+        "import boto3, json, sys; database, name = sys.argv[1].split('.');"
+        " print(json.dumps(boto3.client('glue').get_table(DatabaseName=database, Name=name)['Table'], default=str))"
+    )
+    for entry in (data, features):
+        done = subprocess.run(
+            [sys.executable, "-c", code, entry["table"]],
+            env=shell,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        table = json.loads(done.stdout)
+        columns = {column["Name"] for column in table["StorageDescriptor"]["Columns"]}
+        assert set(entry["columns"]) <= columns and table["Parameters"]["groundplan.rows"] == str(entry["rows"])
+    assert table["Owner"] == "data-science@example.com"
+
+
 def test_the_served_prediction_is_the_scripts_own_models(project: Path, runtime: Any) -> None:
     """The experiment again, here: the endpoint must answer what scikit-learn answers, by features and by key."""
     from sklearn.datasets import load_diabetes

@@ -34,6 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "person.release": ("releaser",),
     "person.rollback": ("operations",),
     "person.audit": ("auditor",),
+    "person.catalogue": ("auditor",),
     "person.history": ("auditor",),
     "person.lineage": ("auditor",),
     "person.trace": ("privacy",),

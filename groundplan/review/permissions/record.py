@@ -2,7 +2,8 @@
 
 ``calls.json`` beside this file has a line for each distinct call of the local runs. A name that differs between stacks
 or runs is a placeholder there: ``{prefix}`` (project and stack), ``{account}``, ``{region}``,
-``{key:models}`` (a KMS key by its class of data), ``{name}`` for what a run or a model names.
+``{key:models}`` (a KMS key by its class of data), ``{hive}`` (``{prefix}`` with underscores), ``{name}`` for what a run
+or a model names.
 """
 
 from __future__ import annotations
@@ -138,6 +139,8 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
             published, slash, rest = rest.partition("/")
             known = f"{known}/{published}"
         return (f"{known}/{'{name}' if rest else ''}" if slash else "{name}") if value else ""
+    if service == "glue" and key == "TableName":
+        return re.sub(r"^(dataset|features)_.+", r"\1_{name}", value)
     text = value.replace(names.account, "{account}").replace(names.region, "{region}")
     text = re.sub(
         r"key/([0-9a-f-]{36})",
@@ -149,6 +152,7 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
         f"Groundplan/{names.stack}", "Groundplan/{stack}"
     )
     text = text.replace(f"{names.project}-{names.stack}", "{prefix}")
+    text = text.replace(f"{names.project}-{names.stack}".replace("-", "_"), "{hive}") if service == "glue" else text
     text = re.sub(r"(\{prefix\}-online)\..+", r"\1.{name}", text)
     if service == "sagemaker" and ":role/" not in text:
         text = re.sub(r"\{prefix\}-[\w.-]+(/\d+$)?", lambda match: "{prefix}-{name}" + ("/1" if match[1] else ""), text)

@@ -102,6 +102,7 @@ class Stack:
             "account": self.account,
             "region": self.region,
             "prefix": self.prefix,
+            "hive": self.prefix.replace("-", "_"),
             "name": "any",
         }
         return own | keys

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from spec.model_folders import Card, is_model, load_contracts, options_of, read_
 from spec.names import short_name
 from spec.objectives import ModelObjectives
 from spec.outputs import Outputs, read
-from spec.steps import STEPS
+from spec.steps import STEPS, Phase
 
 SAGEMAKER_NAME_LIMIT = 63
 GRAPH_ONLY = ("cluster-gpu", "edge")  # topologies in which a model has no separate process
@@ -387,6 +388,17 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         arguments.profile,
         tuple(arguments.script_arguments),
     )
+    with ExitStack() as output:
+        _run(step, body, arguments, wishes, output)
+
+
+def _run(
+    step: str,
+    body: Callable[[Context], dict[str, Any]],
+    arguments: argparse.Namespace,
+    wishes: Wishes,
+    output: ExitStack,
+) -> None:
     try:
         if not arguments.outputs:
             raise UsageError(
@@ -394,6 +406,7 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
             )
         definition = load_definition(Path(arguments.model_folder), arguments.name, arguments.options)
         context = Context(read(arguments.outputs), definition, arguments.run, Path(arguments.reports), wishes)
+        _hide_personal_data(step, definition, output)
         if (text := context.waiting()) and step != "ingest":
             # A pipeline that reads this verdict must not take the wait for a bad model.
             judged = [condition.name for item in STEPS for condition in item.conditions if condition.step == step]
@@ -416,6 +429,18 @@ def main(step: str, body: Callable[[Context], dict[str, Any]]) -> None:
         _fail(f"{type(error).__name__}: {error}", 1)
 
 
+def _hide_personal_data(step: str, definition: ModelDefinition, output: ExitStack) -> None:
+    """What people's own code prints, and what it fails on, goes through a filter. The steps of a release say who has
+    agreed, and run no such code.
+    """
+    from pipelines.data.redacting import redacted_output
+
+    if any(each.name == step and each.phase is Phase.RELEASE for each in STEPS):
+        return
+    owners = {definition.card.owner, *(contract.owner for contract in definition.contracts)} - {""}
+    output.enter_context(redacted_output(owners))
+
+
 # SageMaker shows what a container leaves here as the reason why its training or processing job has failed:
 # https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-output.html
 _REASONS = (Path("/opt/ml/output/failure"), Path("/opt/ml/output/message"))
@@ -426,5 +451,7 @@ def _fail(message: str, code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     for path in _REASONS:
         if path.parent.is_dir():
-            path.write_bytes(message.encode()[:_REASON_BYTES])
+            from pipelines.data.redacting import redacted
+
+            path.write_bytes(redacted(message).encode()[:_REASON_BYTES])
     raise SystemExit(code) from None

@@ -442,13 +442,15 @@ def print_dead_letters(letters: list[Any]) -> None:
     """``groundplan dlq list``."""
     from rich.markup import escape
 
+    from pipelines.data.redacting import redacted
+
     console = terminal.console()
     if not letters:
         console.print("no dead letters")
         return
     shown = table("topic", "partition", "offset", "reason", "detail", "event")
     for letter in letters:
-        text = letter.value.decode("utf-8", "backslashreplace")
+        text = redacted(letter.value.decode("utf-8", "backslashreplace"))
         stood = ("not sent", "") if letter.partition < 0 else (str(letter.partition), str(letter.offset))
         shown.add_row(
             letter.topic,

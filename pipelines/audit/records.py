@@ -30,6 +30,7 @@ from spec.zones import LOG
 ERASE = "erase"  # of a person's data, from files of a version
 SHARE = "share"  # of a model's requests that a version which is tried gets, in percent
 MOST_OF_A_TEXT = 4_000  # characters
+_TEXTS = ("reason", "why", "verdict")
 _CHAINS, _START = "log/", "0" * 64
 _ENDED = ("promote", "hold", "rollback")
 
@@ -74,7 +75,7 @@ def append(context: Context, actor: str, action: str, **details: Any) -> str:
         "role": role,
         "from": origin,
         "action": action,
-        "details": _plain(details),
+        "details": _plain(_told(context, actor, details)),
         **({"calls": about} if about else {}),
     }
     content = _canonical(entry)
@@ -215,6 +216,18 @@ def _arn(endpoint: str) -> str:
     import boto3
 
     return str(boto3.client("sts").get_caller_identity()["Arn"])
+
+
+def _told(context: Context, actor: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Details without personal data of others than those who act here: people write reasons, and errors name values."""
+    from pipelines.data.redacting import redacted
+
+    texts = {name: str(details[name]) for name in _TEXTS if details.get(name)}
+    known: set[str] = set()
+    if any("@" in text for text in texts.values()):
+        with suppress(GroundplanError):  # a log that was changed is reported by whoever reads it
+            known = {entry["actor"] for entry in everything(context)}
+    return {**details, **{name: redacted(text, known | {actor}) for name, text in texts.items()}}
 
 
 def _plain(value: Any) -> Any:

@@ -224,8 +224,42 @@ def _rows_of(column: pa.Array, name: str) -> Iterator[tuple[int, tuple[str, ...]
         yield from ((place, reasons[index]) for place, index in enumerate(which) if index is not None)
 
 
+def emails(text: str) -> Iterator[re.Match[str]]:
+    """Addresses of people."""
+    return (found for found in _EMAIL.finditer(text) if _is_persons(text, found))
+
+
+def numbers(text: str) -> Iterator[tuple[int, int, str]]:
+    """Begin, end and kind of accounts, cards, telephone and identity numbers; a card's with the digits around it."""
+    for found in _ACCOUNT.finditer(text):
+        for run in _ended(text, found):
+            if _is_iban(run):
+                yield found.start(1), _end_of(text, found.start(1), len(run)), IBAN
+    for found in _NUMBERS.finditer(text):
+        if any(_is_card(number) for number in _card_numbers(text, found)):
+            yield *found.span(), CARD
+    for place, number, region in _phone_candidates(text):
+        if _is_phone(number, region):
+            yield place.start(), place.start() + len(place.group().rstrip(" /.-(")), PHONE
+    if _any_identity().search(text):
+        for item in IDENTITIES:
+            form, is_valid = _identity_check(item)
+            for found in form.finditer(text):
+                if _holds(is_valid, found.group()):
+                    yield *found.span(), item.name
+
+
+def _end_of(text: str, start: int, length: int) -> int:
+    """Where so many characters end, spaces not counted."""
+    place = start
+    while length:
+        length -= text[place] != " "
+        place += 1
+    return place
+
+
 def _has_email(text: str) -> bool:
-    return "@" in text and any(_is_persons(text, found) for found in _EMAIL.finditer(text))
+    return "@" in text and any(True for _ in emails(text))
 
 
 def _is_persons(text: str, found: re.Match[str]) -> bool:
@@ -239,14 +273,14 @@ def _is_persons(text: str, found: re.Match[str]) -> bool:
 
 
 def _has_iban(text: str) -> bool:
+    return any(_is_iban(run) for found in _ACCOUNT.finditer(text) for run in _ended(text, found))
+
+
+def _is_iban(run: str) -> bool:
     from stdnum import iban
 
-    return any(
-        iban.is_valid(run, check_country=False)
-        for found in _ACCOUNT.finditer(text)
-        for run in _ended(text, found)
-        if IBAN_LENGTH[0] <= len(run) <= IBAN_LENGTH[1] and _mod_97(run)
-    )
+    plausible = IBAN_LENGTH[0] <= len(run) <= IBAN_LENGTH[1] and _mod_97(run)
+    return plausible and bool(iban.is_valid(run, check_country=False))
 
 
 def _ended(text: str, found: re.Match[str]) -> Iterator[str]:
@@ -323,20 +357,21 @@ def _is_gtin(number: str) -> bool:
 
 
 def _has_phone(text: str) -> bool:
-    return any(_is_phone(number, region) for number, region in _phone_candidates(text))
+    return any(_is_phone(number, region) for _, number, region in _phone_candidates(text))
 
 
-def _phone_candidates(text: str) -> Iterator[tuple[str, str | None]]:
+def _phone_candidates(text: str) -> Iterator[tuple[re.Match[str], str, str | None]]:
+    """Where, the number, and the region whose plan it follows; None where it names its country."""
     for found in _PLUS.finditer(text):
         if not _DECIMAL.fullmatch(found.group()):
-            yield found.group(), None
+            yield found, found.group(), None
     for found in _ABROAD.finditer(text):
-        yield "+" + found.group()[2:], None
+        yield found, "+" + found.group()[2:], None
     for found in _NORTH_AMERICA.finditer(text):
-        yield found.group(), "US"
+        yield found, found.group(), "US"
     for found in _TRUNK.finditer(text):
         for region in _TRUNK_REGIONS:
-            yield found.group(), region
+            yield found, found.group(), region
 
 
 @lru_cache(maxsize=1024)  # long texts contain repetitions

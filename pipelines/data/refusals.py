@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from pipelines.data.redacting import redacted
 from spec.contracts import Contract, Field
 
 MOST_SHOWN = 40  # characters of a value that a refusal shows
@@ -43,7 +44,7 @@ def shown(item: Field, value: Any) -> str:
     """A value as text; for a personal value only that it exists."""
     if item.personal:
         return "a value that is not shown here"
-    text = (
+    text = redacted(
         value.isoformat()
         if isinstance(value, datetime | date)
         else repr(value)
@@ -65,7 +66,7 @@ def why(said: str, body: bytes, contract: Contract) -> tuple[str, str]:
         parent = _at(contract, path)
         if parent is not None and any(leaf.personal for _, leaf in parent.leaves()):
             return "unknown field", f"{path} has a field that is not in the contract"
-        return "unknown field", f"{f'{path}.' if path else ''}{match[1]} is not in the contract"
+        return "unknown field", f"{f'{path}.' if path else ''}{redacted(match[1])} is not in the contract"
     if match := re.search(r"missing required field `(.*?)`(?: - |$)", said):
         return "missing field", f"{f'{path}.' if path else ''}{match[1]} is missing"
     item = _at(contract, path)

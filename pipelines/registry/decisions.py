@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pipelines.audit.records import append, entries, refusals
+from pipelines.data.redacting import redacted
 from pipelines.registry.approved import evidence
 from pipelines.registry.signing import DECIDED, NotSignedError, sha256
 from pipelines.registry.versions import RECORD, REGISTRATION, Registry, Stored
@@ -63,7 +64,7 @@ def decide(context: Context, version: str, role: str, person: Person, *, approve
             role=role,
             approved=approved,
             by=person.name,
-            reason=reason.strip(),
+            reason=redacted(reason.strip(), {person.name}),
             through=person.through,
             decided_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.audit.records import entries, served_in
 from pipelines.context import Context, main
+from pipelines.data.personal_data import kinds
 from pipelines.registry import evaluation
 from pipelines.registry.versions import Registry
 from pipelines.serving.models.bundle import description, unpack
@@ -260,8 +261,8 @@ def in_batches(context: Context, columns: list[dict[str, Any]], version: str) ->
 
 
 def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Path) -> Path:
-    """Evidently's page of the columns, with this module's verdicts; a column that is completely missing on one side is
-    not drawn.
+    """Evidently's page of the columns, with this module's verdicts; a column that is completely missing on one side, or
+    has personal data, is not drawn.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.legacy.calculations.stattests import StatTest, register_stattest
@@ -271,7 +272,9 @@ def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Pat
     verdicts = {
         item.column: item
         for item in found
-        if reference[item.column].notna().any() and current[item.column].notna().any()
+        if reference[item.column].notna().any()
+        and current[item.column].notna().any()
+        and not _personal(reference[item.column], current[item.column])
     }
     page.parent.mkdir(parents=True, exist_ok=True)
     if not verdicts:
@@ -296,6 +299,13 @@ def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Pat
     return page
 
 
+def _personal(*columns: Any) -> bool:
+    """Whether texts of a column are personal data, which no page shows: people may send it in any field."""
+    texts = [column.dropna().unique()[:MOST_TEXTS] for column in columns if column.dtype.kind not in "iufb"]
+    return any(kinds(str(value)) for values in texts for value in values)
+
+
+MOST_TEXTS = 10_000  # of a column, looked at for personal data
 _TITLES = {
     "numbers": "largest distance of the cumulative distributions",
     "categories": "total variation distance",

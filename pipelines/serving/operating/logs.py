@@ -25,7 +25,22 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _redacted(json.dumps(line, ensure_ascii=False, default=str))
+
+
+class TextFormatter(logging.Formatter):
+    """A record as a line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and a traceback's."""
+        return _redacted(super().format(record))
+
+
+def _redacted(text: str) -> str:
+    """Without what a request may have brought: an exception names the value that it failed on."""
+    from pipelines.data.redacting import redacted
+
+    return redacted(text)
 
 
 def configure(form: str) -> None:
@@ -36,7 +51,7 @@ def configure(form: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        JsonFormatter() if form == "json" else TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 from groundplan.local.calls import Called
 
+_log = logging.getLogger(__name__)
 DELIVERED_EVERY_S = 1.0  # CloudTrail takes 5 to 15 minutes
 _LONGEST = 2_000  # characters of a parameter
 # Calls about what is stored, which are no management events; of these, trails have S3's only.
@@ -68,7 +70,10 @@ class Trail:
     def _forever(self) -> None:
         pause = threading.Event()
         while not pause.wait(DELIVERED_EVERY_S):
-            self.deliver()
+            try:
+                self.deliver()
+            except Exception:  # of one delivery; the next one must still come
+                _log.exception("a delivery of CloudTrail's records failed")
 
 
 def event_of(called: Called) -> dict[str, Any] | None:
@@ -184,8 +189,9 @@ def _wanted(event: dict[str, Any], trail: Any) -> bool:
         return True
     arn = event["resources"][0]["ARN"]
     for selector in trail.advanced_event_selectors:
-        fields = {field["Field"]: field for field in selector["FieldSelectors"]}
+        fields = {field["Field"]: field for field in selector.get("FieldSelectors", ())}
         starts = fields.get("resources.ARN", {}).get("StartsWith", [])
-        if fields["eventCategory"]["Equals"] == ["Data"] and any(arn.startswith(start) for start in starts):
+        of_data = fields.get("eventCategory", {}).get("Equals") == ["Data"]
+        if of_data and any(arn.startswith(start) for start in starts):
             return True
     return False

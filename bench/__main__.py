@@ -20,6 +20,7 @@ from bench import (
     register,
     review,
     serving,
+    trace,
     up,
 )
 
@@ -36,6 +37,7 @@ MEASUREMENTS = {
     "features": features.main,
     "flights": flights.main,
     "serving": serving.main,
+    "trace": trace.main,
     "up": up.main,
 }
 

@@ -433,7 +433,7 @@ def _hide_personal_data(step: str, definition: ModelDefinition, output: ExitStac
     """What people's own code prints, and what it fails on, goes through a filter. The steps of a release say who has
     agreed, and run no such code.
     """
-    from pipelines.data.redacting import redacted_output
+    from pipelines.privacy.redacting import redacted_output
 
     if any(each.name == step and each.phase is Phase.RELEASE for each in STEPS):
         return
@@ -451,7 +451,7 @@ def _fail(message: str, code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     for path in _REASONS:
         if path.parent.is_dir():
-            from pipelines.data.redacting import redacted
+            from pipelines.privacy.redacting import redacted
 
             path.write_bytes(redacted(message).encode()[:_REASON_BYTES])
     raise SystemExit(code) from None

@@ -16,7 +16,7 @@ from groundplan.local.services import TITLES
 from groundplan.local.up import Summary
 from groundplan.local.web.addresses import front_end
 from groundplan.terminal import table
-from pipelines.data.personal_data import WAY_OUT
+from pipelines.privacy.personal_data import WAY_OUT
 from spec.steps import STEPS
 
 WORTH_TELLING = 0.02  # a loss of quality that may be worth it
@@ -442,7 +442,7 @@ def print_dead_letters(letters: list[Any]) -> None:
     """``groundplan dlq list``."""
     from rich.markup import escape
 
-    from pipelines.data.redacting import redacted
+    from pipelines.privacy.redacting import redacted
 
     console = terminal.console()
     if not letters:

@@ -133,10 +133,17 @@ class Log:
         return self.signed_state()[0]
 
     def signed_state(self) -> tuple[Checkpoint, str, str]:
-        """The state, its note and the note's tag; both empty before the first one."""
+        """The state, its note and the note's tag; both empty before the first one.
+
+        Where the checkpoint is lost, the state that was signed last is kept beside it, so nothing else is.
+        """
         found = self.store.read(CHECKPOINT)
         if found is None:
-            return Checkpoint(self.origin, 0, fold([])), "", ""
+            last = deque(self.store.names(_STATE), maxlen=1)
+            kept = self.store.read(last[0]) if last else None
+            if kept is None:
+                return Checkpoint(self.origin, 0, fold([])), "", ""
+            found = kept[0], ""
         note = found[0].decode("utf-8", "replace")
         try:
             state = Checkpoint.parse(opened(note, self.keys)[0])

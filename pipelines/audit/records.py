@@ -220,7 +220,7 @@ def _arn(endpoint: str) -> str:
 
 def _told(context: Context, actor: str, details: dict[str, Any]) -> dict[str, Any]:
     """Details without personal data of others than those who act here: people write reasons, and errors name values."""
-    from pipelines.data.redacting import redacted
+    from pipelines.privacy.redacting import redacted
 
     texts = {name: str(details[name]) for name in _TEXTS if details.get(name)}
     known: set[str] = set()

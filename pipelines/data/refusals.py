@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from pipelines.data.redacting import redacted
+from pipelines.privacy.redacting import redacted
 from spec.contracts import Contract, Field
 
 MOST_SHOWN = 40  # characters of a value that a refusal shows

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pipelines.audit.records import append, entries, refusals
-from pipelines.data.redacting import redacted
+from pipelines.privacy.redacting import redacted
 from pipelines.registry.approved import evidence
 from pipelines.registry.signing import DECIDED, NotSignedError, sha256
 from pipelines.registry.versions import RECORD, REGISTRATION, Registry, Stored

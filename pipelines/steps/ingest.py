@@ -24,10 +24,10 @@ from pipelines.data.manifests import RangeManifest, Runs, runs_of
 from pipelines.data.masking import Masker, masking_key
 from pipelines.data.message_keys import KeyReader, keys_only, message_key
 from pipelines.data.people import People
-from pipelines.data.personal_data import WAY_OUT, undeclared
 from pipelines.data.quarantine import totals
 from pipelines.data.raw_zone import OFFSET, POSITION, RawZone, raw_schema
 from pipelines.data.refusals import Refused
+from pipelines.privacy.personal_data import WAY_OUT, undeclared
 from spec.contracts import Contract
 from spec.errors import GroundplanError
 from spec.model_folders import consumer_group

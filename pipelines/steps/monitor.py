@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.audit.records import entries, served_in
 from pipelines.context import Context, main
-from pipelines.data.personal_data import kinds
+from pipelines.privacy.personal_data import kinds
 from pipelines.registry import evaluation
 from pipelines.registry.versions import Registry
 from pipelines.serving.models.bundle import description, unpack

@@ -26,7 +26,7 @@ ARROWS = {
 LAYERS = {
     "components": ("foundation", "data", "cluster", "models", "operations", "plugin"),
     "infra": ("design", "build"),
-    "pipelines": ("serving", "training", "data", "steps"),
+    "pipelines": ("privacy", "serving", "training", "data", "steps"),
     "groundplan": ("engine", "contracts", "local", "review", "account", "verification", "scaffold", "cli"),
 }
 

@@ -144,7 +144,7 @@ def _personal(rows: Any, name: str, item: dict[str, Any]) -> str:
     ):
         return ""
 
-    from pipelines.data.personal_data import CANDIDATES, kinds
+    from pipelines.privacy.personal_data import CANDIDATES, kinds
 
     texts = pc.unique(rows[name].combine_chunks())
     candidates = texts.filter(pc.fill_null(pc.match_substring_regex(texts, CANDIDATES), False)).to_pylist()

@@ -38,7 +38,7 @@ class TextFormatter(logging.Formatter):
 
 def _redacted(text: str) -> str:
     """Without what a request may have brought: an exception names the value that it failed on."""
-    from pipelines.data.redacting import redacted
+    from pipelines.privacy.redacting import redacted
 
     return redacted(text)
 

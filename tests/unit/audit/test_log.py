@@ -210,6 +210,21 @@ def test_what_is_wrong_is_said_in_words(change: Callable[[Path], None], says: st
     assert says in "; ".join(each.says for each in verify(ours))
 
 
+def test_a_lost_checkpoint_loses_nothing(tmp_path: Path) -> None:
+    ours = filled(tmp_path, 30, 10)
+    before = ours.state()
+    (tmp_path / "checkpoint").unlink()
+    reader = log(tmp_path, signs=False)
+    assert reader.state() == before and reader.records() == [record(number) for number in range(30)]
+    assert [each.says for each in verify(reader)] == ["is missing, and the log had one"]
+    (tmp_path / "tile/entries/000.p/30").write_bytes(b"\x00\x01x" * 30)
+    with pytest.raises(GroundplanError, match="do not lead to its signed root"):
+        reader.records()
+    again = filled(tmp_path / "again", 30, 10)
+    (tmp_path / "again" / "checkpoint").unlink()
+    assert again.append(record(30)) == 30 and again.integrate().size == 31 and list(verify(again)) == []
+
+
 def test_another_log_or_another_key_is_not_trusted(tmp_path: Path) -> None:
     filled(tmp_path, 3, 3)
     other = Log(Folder(tmp_path), "example.com/other", (LOG.key,))

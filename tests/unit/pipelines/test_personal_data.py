@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.data.personal_data import CANDIDATES, CARD, EMAIL, IBAN, IDENTITIES, PHONE, kinds, undeclared
+from pipelines.privacy.personal_data import CANDIDATES, CARD, EMAIL, IBAN, IDENTITIES, PHONE, kinds, undeclared
 from spec.contracts import Contract
 from spec.errors import UsageError
 from tests import flights

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.redacting import redacted
+from pipelines.privacy.redacting import redacted
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,7 +35,7 @@ def test_each_kind_is_replaced_and_nothing_else(text: str, wanted: str | None) -
     assert redacted(text, {"ada@example.com"}) == (text if wanted is None else wanted)
 
 
-HEAD = "import os, signal, subprocess, sys, time\nfrom pipelines.data.redacting import redacted_output\n"
+HEAD = "import os, signal, subprocess, sys, time\nfrom pipelines.privacy.redacting import redacted_output\n"
 
 
 def ran(code: str, **more: object) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def ran(code: str, **more: object) -> subprocess.CompletedProcess[str]:
 def test_prints_logs_libraries_and_processes_are_filtered() -> None:
     code = """
 with redacted_output({"ada@example.com"}):
-    print("jane@example.com and ada@example.com")
+    print("jane@example.com and ada@example.com", flush=True)
     print("no end of line: jane@example.com", end="", file=sys.stderr)
     os.write(1, b"past Python: jane@example.com\\n")
     subprocess.run([sys.executable, "-c", "print('jane@example.com of a child')"])

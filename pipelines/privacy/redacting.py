@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
-from pipelines.data import personal_data as detectors
+from pipelines.privacy import personal_data as detectors
 
 WAIT_S = 0.5  # for the end of a line, before its beginning is written
 LONGEST_LINE = 65_536  # bytes

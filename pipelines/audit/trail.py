@@ -109,6 +109,7 @@ def compare(
         events: CloudTrail's.
         now: Acts shortly before it may not have been delivered.
     """
+    since = since.replace(microsecond=0)
     seen = {each["eventID"]: each for each in events if _at(each["eventTime"]) >= since}
     if not seen:
         return Compared("", "", 0, 0, 0, ())
@@ -181,7 +182,8 @@ def _of_event(kind: str, event: dict[str, Any]) -> OneSided:
 
 
 def _at(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    """A time to the second: CloudTrail's have no parts of one."""
+    return datetime.fromisoformat(text).replace(microsecond=0)
 
 
 def _text(at: datetime) -> str:

@@ -276,6 +276,7 @@ def test_a_signature_past_the_log_is_found_in_the_trail(
         done = CliRunner().invoke(app, ["audit", "compare", "--since", since, "--json"])
         said = done.output
     found = json.loads(said)["findings"]
+    assert found, said
     assert done.exit_code == 1
     number = entries(ours)[-1]["sequence"]
     (signature,) = [each for each in found if each["call"] == "Sign"]

@@ -114,6 +114,13 @@ def test_a_record_without_its_call_is_found_once_the_trail_must_have_it() -> Non
     assert len(local.findings) == 1, "there it is delivered at once"
 
 
+def test_parts_of_seconds_which_the_trail_does_not_have_hide_nothing() -> None:
+    since = datetime(2022, 3, 7, 22, 36, 44, 999_999, tzinfo=UTC)
+    late = record("none", "2022-03-07T22:36:44.100000+00:00")
+    found = compare([late], [signed(KEYS["operations"])], outputs(), since, NOW)
+    assert sorted(each.kind for each in found.findings) == ["log", "trail"]
+
+
 def test_another_role_than_the_record_says_is_found() -> None:
     assert says(signed(KEYS["operations"]), records=(record(role="shop-prod-operations"),)) == [
         "role: record 7 says that shop-prod-operations has called, and the trail says Alice"

@@ -30,7 +30,6 @@ from tests.models import write
 from tests.platform import copy_project
 from tests.versions import approved, stored
 
-
 # Forgetting reads every object of the platform, and each file of tests leaves hundreds: these come first.
 FIRST = ("test_forget.py", "test_several_objects.py", "test_quarantine.py")
 

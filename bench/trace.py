@@ -18,6 +18,7 @@ from moto import mock_aws
 
 from pipelines.context import Context, ModelDefinition
 from pipelines.data.captures import FOLDER, find
+from pipelines.serving.ids import new_id
 from pipelines.serving.operating.capture import capture_event
 from spec.outputs import Outputs
 
@@ -34,20 +35,13 @@ def filled(s3: Any, begin: datetime) -> list[str]:
             lines = []
             for number in range(EVENTS):
                 at = begin + timedelta(minutes=minute, seconds=60 * number / EVENTS)
-                ids.append(id_at(at))
+                ids.append(new_id(int(at.timestamp() * 1000)))
                 answer = {"predictions": [1.5], "model_version": "v1.0.0", "prediction_id": ids[-1]}
                 lines.append(json.dumps(capture_event("application/json", _ROW, json.dumps(answer).encode(), 0)))
             written = begin + timedelta(minutes=minute + 1)
             key = f"{FOLDER}bench-{endpoint}/champion/{written:%Y/%m/%d/%H/%M-%S}-{minute}.jsonl"
             s3.put_object(Bucket=BUCKETS["models"], Key=key, Body="\n".join(lines).encode())
     return ids
-
-
-def id_at(at: datetime) -> str:
-    """A prediction's id that was given at a moment."""
-    number = int(at.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62 | random.getrandbits(62)
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -302,11 +302,18 @@ class Context:
         self.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
         return f"s3://{bucket}/{key}"
 
-    def keys(self, zone: str, prefix: str) -> Iterator[str]:
-        """Keys of a zone's objects below a prefix, in order."""
-        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.outputs.buckets[zone], Prefix=prefix):
-            for item in page.get("Contents", []):
-                yield item["Key"]
+    def keys(self, zone: str, prefix: str, after: str = "") -> Iterator[str]:
+        """Keys of a zone's objects below a prefix, in order; after one of them."""
+        return (item["Key"] for item in self.objects(zone, prefix, after))
+
+    def objects(self, zone: str, prefix: str, after: str = "") -> Iterator[dict[str, Any]]:
+        """The same with what S3 tells of each, such as ``LastModified``."""
+        more = {"StartAfter": after} if after else {}
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.outputs.buckets[zone], Prefix=prefix, **more
+        )
+        for page in pages:
+            yield from page.get("Contents", ())
 
     def get(self, zone: str, key: str) -> bytes:
         """Read an object of a zone."""

@@ -54,13 +54,15 @@ def records(model: str, outputs: str) -> list[dict[str, Any]]:
     return [entry for entry in found if not name or entry["model"] == name]
 
 
-def model_of(context: Context, text: str) -> str:
-    """The model that a user means, by its name, its folder or its script.
+def records_of(context: Context, text: str) -> tuple[str, list[dict[str, Any]]]:
+    """The model that a user means, by its name, its folder or its script; and its records.
 
     Raises:
         UsageError: The log has no record about it.
     """
-    return _named(everything(context), text)
+    found = everything(context)
+    name = _named(found, text)
+    return name, [entry for entry in found if entry["model"] == name]
 
 
 def _named(found: list[dict[str, Any]], text: str) -> str:

@@ -19,7 +19,7 @@ from pipelines.audit.records import everything
 from pipelines.context import Context
 from pipelines.data.glue import DATASET
 from pipelines.data.glue import FEATURES as FEATURE_TABLE
-from pipelines.lineage.places import COMPLETE, EVALUATION, EVENTS, FEATURES
+from pipelines.lineage.places import COMPLETE, EVALUATION, EVENTS, FEATURES, step_of
 from spec.contracts import Contract
 from spec.model_folders import ModelFolder, model_folders
 
@@ -105,15 +105,11 @@ class _Events:
 
 def _happened(context: Context) -> _Events:
     newest: dict[tuple[str, str], tuple[datetime, str]] = {}
-    pages = context.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=context.outputs.buckets["curated"], Prefix=f"{EVENTS}{context.model}/"
-    )
-    for page in pages:
-        for item in page.get("Contents", ()):
-            step, state, *_ = item["Key"].rpartition("/")[2].split("-")
-            known = newest.get((step, state))
-            if known is None or item["LastModified"] >= known[0]:
-                newest[step, state] = item["LastModified"], item["Key"]
+    for item in context.objects("curated", f"{EVENTS}{context.model}/"):
+        named = step_of(item["Key"])
+        known = newest.get(named)
+        if known is None or item["LastModified"] >= known[0]:
+            newest[named] = item["LastModified"], item["Key"]
     good, failed = {}, {}
     for (step, state), (at, key) in newest.items():
         if state == COMPLETE:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from groundplan.local.auditing import model_of
-from groundplan.local.auditing import reading as reading_log
+from groundplan.local.auditing import reading, records_of
 from pipelines.audit.history import Period, periods
-from pipelines.audit.records import entries
 from pipelines.context import Context
-from pipelines.data.captures import between
+from pipelines.data.captures import FOLDER, between
 from spec.errors import UsageError
 
 FIRST_IDS = 5  # of a version's predictions
@@ -32,8 +28,10 @@ def history(
     Raises:
         UsageError: There is no record about the model, or nothing served then.
     """
-    with _of_model(model, outputs, "person.trace" if predictions else "person.history") as context:
-        found = periods(entries(context))
+    with reading(outputs, "person.trace" if predictions else "person.history") as context:
+        name, log = records_of(context, model)
+        context = replace(context, definition=replace(context.definition, model=name))
+        found = periods(log)
         if at:
             found = [period for period in found if period.overlaps(*at)]
             if not found:
@@ -49,16 +47,9 @@ def history(
         bucket = context.outputs.buckets["models"]
         return {
             "model": context.model,
-            "captured": f"s3://{bucket}/capture/{context.endpoint_name}/",
+            "captured": f"s3://{bucket}/{FOLDER}{context.endpoint_name}/",
             "periods": told,
         }
-
-
-@contextmanager
-def _of_model(model: str, outputs: str, caller: str) -> Iterator[Context]:
-    with reading_log(outputs, caller) as context:
-        name = model_of(context, model)
-        yield replace(context, definition=replace(context.definition, model=name))
 
 
 def _predictions(context: Context, period: Period) -> dict[str, dict[str, Any]]:

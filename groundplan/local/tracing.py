@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from groundplan.local.auditing import model_of, reading
+from groundplan.local.auditing import reading, records_of
 from groundplan.local.inside import bare
 from pipelines.audit.history import Period, periods
-from pipelines.audit.records import everything
+from pipelines.audit.records import ERASE, everything
 from pipelines.context import Context, load_definition
 from pipelines.data.captures import LATEST, Captured, find
 from pipelines.lineage.graph import Graph, features_at, of_version, read
 from pipelines.lineage.places import CONTRACT, FEATURES, MODEL, POSITIONS, Place
+from pipelines.registry.decisions import APPROVE, REJECT
 from pipelines.registry.versions import Registry
 from pipelines.serving.ids import FLUSH_S, time_of
 from spec.errors import GroundplanError, UsageError
@@ -24,7 +25,6 @@ from spec.outputs import LOCAL
 from spec.versions import VersionRecord, check_version
 
 LOCAL_S, LOOK_S = 10.0, 0.5  # on one machine, within which an answer is captured, and how often that is looked for
-_APPROVALS = ("approve", "reject")
 
 
 def lineage(name: str, outputs: str) -> tuple[Graph, Place, dict[str, Any]]:
@@ -42,10 +42,11 @@ def lineage(name: str, outputs: str) -> tuple[Graph, Place, dict[str, Any]]:
         raise UsageError(f"{name!r} names no version", where="MODEL@VERSION", fix=f"for example {model}@v1.0.0")
     with reading(outputs, "person.lineage") as context:
         version = check_version(version)
-        context = _about(context, model_of(context, model))
+        named, log = records_of(context, model)
+        context = _about(context, named)
         record = Registry(context).record(version)
         graph, own = of_version(context, version, read(context, str(record.lineage["pipeline_run"])))
-        return graph, own, _story_of_version(context, record)
+        return graph, own, _story_of_version(log, record)
 
 
 def trace(prediction_id: str, outputs: str) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def trace(prediction_id: str, outputs: str) -> dict[str, Any]:
             record = Registry(context).record(found.version)
         except GroundplanError as error:
             return {**story, "missing": [error.what]}
-        story |= _story_of_version(context, record)
+        story |= _story_of_version(log, record)
         whole = read(context, str(record.lineage["pipeline_run"]), followed=False)
         try:
             _, own = of_version(context, found.version, whole)
@@ -156,8 +157,7 @@ def _period(period: Period | None, version: str) -> dict[str, Any]:
     }
 
 
-def _story_of_version(context: Context, record: VersionRecord) -> dict[str, Any]:
-    log = [entry for entry in everything(context) if entry["model"] == record.model]
+def _story_of_version(log: list[dict[str, Any]], record: VersionRecord) -> dict[str, Any]:
     about = [entry for entry in log if entry["details"].get("version") == record.version]
     return {
         "version": {
@@ -180,7 +180,7 @@ def _story_of_version(context: Context, record: VersionRecord) -> dict[str, Any]
                 "record": entry["sequence"],
             }
             for entry in about
-            if entry["action"] in _APPROVALS
+            if entry["action"] in (APPROVE, REJECT)
         ],
         "run": {
             "pipeline_run": record.lineage["pipeline_run"],
@@ -194,7 +194,7 @@ def _story_of_version(context: Context, record: VersionRecord) -> dict[str, Any]
 
 def _erased(about: list[dict[str, Any]]) -> list[str]:
     """When a person's rows were erased from what the version was trained or judged on."""
-    return sorted({entry["time"][:10] for entry in about if entry["action"] == "erase"})
+    return sorted({entry["time"][:10] for entry in about if entry["action"] == ERASE})
 
 
 def _upstream(graph: Graph, own: Place) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from pipelines.audit import kms
 from pipelines.audit.log import Log
 from pipelines.audit.notes import Key, Signer
 from pipelines.audit.stores import Bucket
@@ -169,15 +170,11 @@ def _sign(arn: str, message: bytes) -> bytes:
     from botocore.exceptions import ClientError
 
     try:
-        answer = boto3.client("kms").sign(
-            KeyId=arn, Message=message, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512"
-        )
+        return kms.sign(boto3.client("kms"), arn, message)
     except ClientError as error:
         if error.response["Error"]["Code"] != "AccessDeniedException":
             raise
         raise _MayNotSignError from None
-    signature: bytes = answer["Signature"]
-    return signature
 
 
 @cache
@@ -189,9 +186,7 @@ def _public_key(arn: str, endpoint: str) -> bytes:
     """
     import boto3
 
-    # Of the key's description, the last part: RFC 8410, section 4.
-    found: bytes = boto3.client("kms").get_public_key(KeyId=arn)["PublicKey"][-32:]
-    return found
+    return kms.public_key(boto3.client("kms").get_public_key(KeyId=arn))
 
 
 def _caller(context: Context) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from pipelines.audit import kms
 from pipelines.audit.log import CHECKPOINT, Log, Store, TakenError, state_name
 from pipelines.audit.notes import COSIGNED, Checkpoint, Key, Signer, WrongNoteError, cosigned, opened
 from pipelines.audit.tree import Tree, WrongProofError, check_consistency
@@ -101,21 +102,15 @@ def _by_kms(arn: str, name: str) -> Signer:
     import boto3
     from botocore.exceptions import ClientError
 
-    kms = boto3.client("kms", region_name=(arn.split(":") + [""] * 4)[3] or None)
+    client = boto3.client("kms", region_name=(arn.split(":") + [""] * 4)[3] or None)
     try:
-        told = kms.get_public_key(KeyId=arn)
+        told = client.get_public_key(KeyId=arn)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         raise UsageError(f"KMS does not give this key ({code})", where=f"--key {arn}", fix=_MAKE) from None
-    if "ED25519_SHA_512" not in told.get("SigningAlgorithms", ()):
+    if kms.ED25519 not in told.get("SigningAlgorithms", ()):
         raise UsageError("is a key of another algorithm; witnesses sign with Ed25519", where=f"--key {arn}", fix=_MAKE)
-
-    def sign(message: bytes) -> bytes:
-        answer = kms.sign(KeyId=arn, Message=message, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512")
-        signature: bytes = answer["Signature"]
-        return signature
-
-    return Signer(Key(name, told["PublicKey"][-32:], COSIGNED), sign)
+    return Signer(Key(name, kms.public_key(told), COSIGNED), lambda message: kms.sign(client, arn, message))
 
 
 def _before(log: Log, kept: Store, signer: Signer) -> tuple[Checkpoint | None, int, str]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from pipelines.context import Context
@@ -90,14 +91,7 @@ def _below(context: Context, prefix: str) -> Iterator[str]:
 def _keys(context: Context, folder: str, begin: datetime, end: datetime) -> Iterator[str]:
     """Files that may have been written between two moments, the first ones first."""
     start, last = f"{folder}{begin:{_HOUR}%M}", f"{folder}{end:{_HOUR}%M}~"
-    pages = context.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=context.outputs.buckets["models"], Prefix=folder, StartAfter=start
-    )
-    for page in pages:
-        for item in page.get("Contents", ()):
-            if item["Key"] > last:
-                return
-            yield item["Key"]
+    return takewhile(lambda key: key <= last, context.keys("models", folder, start))
 
 
 def _events(context: Context, key: str, body: bytes) -> Iterator[Captured]:
@@ -128,21 +122,20 @@ def _events(context: Context, key: str, body: bytes) -> Iterator[Captured]:
 def _in_batches(context: Context, wanted: str, at: datetime) -> Captured | None:
     """Answers of batch jobs; a job's file is written when it ends."""
     bucket = context.outputs.buckets["features"]
-    for page in context.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=BATCH):
-        for item in page.get("Contents", ()):
-            key = item["Key"]
-            if "/out/" not in key or item["LastModified"] < at - _EARLIEST:
-                continue
-            body = context.get("features", key)
-            if wanted.encode() not in body:
-                continue
-            for number, line in enumerate(body.splitlines()):
-                answer = json.loads(line)
-                if answer.get(NAME) == wanted:
-                    asked = context.read("features", key.replace("/out/", "/in/", 1).removesuffix(".out")) or b""
-                    lines = asked.splitlines()
-                    request = {"data": lines[number].decode(), "encoding": "JSON"} if number < len(lines) else {}
-                    model, place = key.split("/")[1], f"s3://{bucket}/{key}"
-                    version = str(answer.get("model_version", ""))
-                    return Captured(wanted, at.astimezone(UTC), version, model, "batch", place, request, answer)
+    for item in context.objects("features", BATCH):
+        key = item["Key"]
+        if "/out/" not in key or item["LastModified"] < at - _EARLIEST:
+            continue
+        body = context.get("features", key)
+        if wanted.encode() not in body:
+            continue
+        for number, line in enumerate(body.splitlines()):
+            answer = json.loads(line)
+            if answer.get(NAME) == wanted:
+                asked = context.read("features", key.replace("/out/", "/in/", 1).removesuffix(".out")) or b""
+                lines = asked.splitlines()
+                request = {"data": lines[number].decode(), "encoding": "JSON"} if number < len(lines) else {}
+                model, place = key.split("/")[1], f"s3://{bucket}/{key}"
+                version = str(answer.get("model_version", ""))
+                return Captured(wanted, at.astimezone(UTC), version, model, "batch", place, request, answer)
     return None

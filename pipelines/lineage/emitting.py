@@ -59,12 +59,12 @@ class Emitter:
         from openlineage.client.facet_v2 import documentation_job, job_type_job, parent_run, processing_engine_run
         from openlineage.client.serde import Serde
 
-        from pipelines.lineage.steps import told
+        from pipelines.lineage.steps import Told, told
 
         set_producer(PRODUCER)
         outputs = self.context.outputs
         namespace = f"{outputs.project}-{outputs.stack}"
-        found = told(self.step, self.context, result) if state == COMPLETE else told("", self.context, {})
+        found = told(self.step, self.context, result) if state == COMPLETE else Told()
         parent = parent_run.ParentRunFacet(
             parent_run.Run(parent_id(self.context)), parent_run.Job(namespace, self.context.model)
         )

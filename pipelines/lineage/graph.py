@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.context import Context
-from pipelines.lineage.places import COMPLETE, EVENTS, MODEL, Place
+from pipelines.lineage.places import COMPLETE, EVENTS, MODEL, Place, step_of
 from spec.errors import GroundplanError
 
 _DOWNSTREAM = ("deploy", "monitor")
@@ -136,28 +136,22 @@ def read(context: Context, pipeline_run: str, *, followed: bool = True) -> Graph
     graph, begin = Graph(), f"{EVENTS}{context.model}/"
     of_run = f"{begin}{pipeline_run}/"
     for key in context.keys("curated", begin if followed else of_run):
-        if _kind(key) == COMPLETE and (key.startswith(of_run) or _step(key) in _DOWNSTREAM):
+        step, kind = step_of(key)
+        if kind == COMPLETE and (key.startswith(of_run) or step in _DOWNSTREAM):
             _add(context, graph, key)
     return graph
 
 
 def features_at(context: Context, at: datetime) -> Graph:
     """The run of the features step that had filled the online store last at a moment."""
-    graph, newest, found = Graph(), None, ""
-    pages = context.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=context.outputs.buckets["curated"], Prefix=f"{EVENTS}{context.model}/"
+    graph = Graph()
+    filled = (
+        item
+        for item in context.objects("curated", f"{EVENTS}{context.model}/")
+        if step_of(item["Key"]) == ("features", COMPLETE) and item["LastModified"] <= at
     )
-    for page in pages:
-        for item in page.get("Contents", ()):
-            key, written = item["Key"], item["LastModified"]
-            if (
-                (_step(key), _kind(key)) == ("features", COMPLETE)
-                and written <= at
-                and (not newest or written > newest)
-            ):
-                newest, found = written, key
-    if found:
-        _add(context, graph, found)
+    if found := max(filled, key=lambda item: item["LastModified"], default=None):
+        _add(context, graph, found["Key"])
     return graph
 
 
@@ -165,14 +159,6 @@ def _add(context: Context, graph: Graph, key: str) -> None:
     body = context.read("curated", key)
     if body is not None:
         graph.add(json.loads(body), key.split("/")[-2])
-
-
-def _step(key: str) -> str:
-    return key.rpartition("/")[2].split("-")[0]
-
-
-def _kind(key: str) -> str:
-    return key.rpartition("/")[2].split("-")[1]
 
 
 def of_version(context: Context, version: str, whole: Graph) -> tuple[Graph, Place]:

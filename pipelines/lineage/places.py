@@ -22,6 +22,12 @@ EVENTS, UNSENT, REFUSED = f"{LINEAGE}events/", f"{LINEAGE}unsent/", f"{LINEAGE}r
 COMPLETE = "COMPLETE"
 
 
+def step_of(key: str) -> tuple[str, str]:
+    """The step that an event's key names, and the kind of the event."""
+    step, kind, _ = key.rpartition("/")[2].split("-", 2)
+    return step, kind
+
+
 @dataclass(frozen=True)
 class Place:
     """A dataset's name."""

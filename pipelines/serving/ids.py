@@ -13,9 +13,9 @@ ERASED_ON = "erasedOn"  # in a captured event's metadata: when rows of a person 
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def new_id() -> str:
-    """An id for what is answered now."""
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+def new_id(at_ms: int | None = None) -> str:
+    """An id for what is answered now, or was at a time, in milliseconds since 1970."""
+    number = (time.time_ns() // 1_000_000 if at_ms is None else at_ms) << 80 | int.from_bytes(os.urandom(10), "big")
     number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -315,6 +315,15 @@ class Context:
         for page in pages:
             yield from page.get("Contents", ())
 
+    def folders(self, zone: str, prefix: str) -> Iterator[str]:
+        """What is directly below a prefix and has objects below it, each with its last slash."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.outputs.buckets[zone], Prefix=prefix, Delimiter="/"
+        )
+        for page in pages:
+            for found in page.get("CommonPrefixes", ()):
+                yield found["Prefix"]
+
     def get(self, zone: str, key: str) -> bytes:
         """Read an object of a zone."""
         return self.get_address(f"s3://{self.outputs.buckets[zone]}/{key}")

@@ -54,7 +54,10 @@ class Card(BaseModel):
         limits: What it must not be used for, and where it is known to be wrong.
         owner: Who answers for it.
         risk: Risk class of its use.
-        slices: Columns by whose values quality is reported, and compared before a version replaces another.
+        slices: Columns by whose values quality is reported, and compared before a version replaces another; and whose
+            groups the bias metrics compare.
+        favourable: The prediction that is good for whom it is about: a class, or the least number. By default the
+            second of two classes, or the median of the training labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +67,7 @@ class Card(BaseModel):
     owner: str = ""
     risk: Risk | None = None
     slices: tuple[str, ...] = ()
+    favourable: Annotated[str, BeforeValidator(str)] = ""  # YAML reads 0 as a number
 
 
 class ModelFile(BaseModel):

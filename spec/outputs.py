@@ -41,6 +41,7 @@ class EndpointOutputs(_Contract):
         canary_steps: Percent of the traffic that a new version gets, step by step, before it gets all of it; empty
             where there is one version at a time.
         signing_key: Alias of the KMS key that signs what devices run; empty where there are none.
+        monthly_usd: What the design says that the model costs a month.
     """
 
     name: str
@@ -50,6 +51,7 @@ class EndpointOutputs(_Contract):
     max_instances: int
     canary_steps: tuple[int, ...] = ()
     signing_key: str = ""
+    monthly_usd: float = 0.0
 
 
 class FrontEndOutputs(_Contract):

@@ -37,5 +37,6 @@ DATA_CLASS = {
 OUTPUTS = "platform/outputs.json"  # in the curated zone: the outputs of the stack
 LOG = "tlog/"  # prefix of the audit zone: the audit log
 LINEAGE = "lineage/"  # prefix of the curated zone: what each step has told of itself
+LABELS = "labels/"  # prefix of the curated zone: outcomes of predictions
 REGISTRY = "registry/"  # prefix of the models zone: versions
 CHECKPOINTS = "checkpoints/"  # prefix of the models zone: states of trainings that are not finished

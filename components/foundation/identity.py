@@ -11,7 +11,7 @@ from components.foundation.base import Component, Scope, Statement
 from components.foundation.boundary import signing
 from components.foundation.roles import make_role, own_service_trust, pod_trust, service_trust
 from spec.versions import LOGGER, REGISTRAR
-from spec.zones import DATA_CLASS, LINEAGE, OUTPUTS, REGISTRY, DataClass, Zone
+from spec.zones import DATA_CLASS, LABELS, LINEAGE, OUTPUTS, REGISTRY, DataClass, Zone
 
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
@@ -149,6 +149,9 @@ class Identity(Component):
                 *approve,
                 *self._sign("data-science"),
                 *self._read(Zone.CURATED, Zone.FEATURES, Zone.MODELS),
+                # Outcomes of predictions.
+                Statement(("s3:PutObject",), (f"{args.bucket_arns[Zone.CURATED]}/{LABELS}*",)),
+                Statement(("kms:GenerateDataKey",), (args.key_arns[DataClass.INTERNAL],)),
                 *self._objects(args.tracking_bucket_arn, DataClass.MODELS, write=True),
                 Statement(
                     (

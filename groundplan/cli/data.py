@@ -1,15 +1,25 @@
-"""Commands about events and the people in them: forget, dlq, quarantine."""
+"""Commands about events and the people in them, and about outcomes: forget, labels, dlq, quarantine."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from groundplan.cli.options import AsJson, OutputsOption, TopicModelOption, TopicOption, model_path, topics_read
+from groundplan.cli.options import (
+    AsJson,
+    ModelArgument,
+    NameOption,
+    OutputsOption,
+    TopicModelOption,
+    TopicOption,
+    model_path,
+    topics_read,
+)
 from spec.errors import UsageError
 
 PANEL = "Data"
@@ -84,6 +94,40 @@ def forget(
             " decide whether to retrain them"
         )
     print(f"a search afterwards found {found['left']} objects; evidence: {found['evidence']}")
+
+
+@commands.command(rich_help_panel=PANEL)
+def labels(
+    model: ModelArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help=(
+                "CSV, JSON lines or Parquet with prediction_id and label, and row where a request had several;"
+                " or ground truth as SageMaker takes it."
+            ),
+        ),
+    ],
+    name: NameOption = "",
+    outputs: OutputsOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell how predictions turned out, by the prediction_id in each answer; monitoring then knows the model's quality.
+
+    Stored completely or not at all; a later label of the same prediction replaces the earlier one.
+    """
+    from groundplan.local.home import find_home
+    from groundplan.local.labelling import run_labels
+
+    home = find_home()
+    stored = run_labels(home, model_path(home.root, model), file, name, outputs)
+    if as_json:
+        print(json.dumps(asdict(stored), indent=1))
+        return
+    empty = f"; {stored.empty:,} without a label left out" if stored.empty else ""
+    print(f"{stored.outcomes:,} outcomes of predictions from {stored.begin} to {stored.end}{empty}")
+    print("`groundplan monitor` counts them")
 
 
 dlq = typer.Typer(help="Dead letters: events that violate their contract.", no_args_is_help=True)

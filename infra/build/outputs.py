@@ -59,6 +59,7 @@ def outputs(
                 "max_instances": serving.max_instances,
                 "canary_steps": list(serving.canary_steps),
                 "signing_key": models.signing_keys.get(model, ""),
+                "monthly_usd": round(plan.model_usd(model), 2),
             }
             for model, serving in plan.serving.items()
         },

@@ -10,10 +10,10 @@ from typing import Any
 
 from pipelines.canary.evidence import ALPHA, QUALITY_MARGIN, Finding, Outcome, Rate, Split, p_larger
 from pipelines.context import Context
+from pipelines.monitoring.served import captured
 from pipelines.serving.models.engines import class_name
 from pipelines.steps.endpoint import CANARY, CHALLENGER, CHAMPION, Counts
 from pipelines.steps.hosting import Hosting
-from pipelines.steps.monitor import captured
 from pipelines.training.labelled import Labelled, row_digests
 
 MOST_COMPARED, LEAST_COMPARED = 500, 30  # users' rows that the champion answers, too

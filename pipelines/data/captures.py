@@ -66,7 +66,7 @@ def find(context: Context, prediction_id: str) -> Captured | None:
 
 def between(context: Context, begin: datetime, end: datetime) -> Iterator[Captured]:
     """What the model's endpoint answered from one moment until before another, each variant's in its order."""
-    for folder in _below(context, f"{FOLDER}{context.endpoint_name}/"):
+    for folder in context.folders("models", f"{FOLDER}{context.endpoint_name}/"):
         for key in _keys(context, folder, begin - _EARLIEST, end + LATEST):
             for found in _events(context, key, context.get("models", key)):
                 if begin <= found.at < end:
@@ -75,17 +75,8 @@ def between(context: Context, begin: datetime, end: datetime) -> Iterator[Captur
 
 def _folders(context: Context) -> Iterator[str]:
     """Each variant's of each endpoint."""
-    for endpoint in _below(context, FOLDER):
-        yield from _below(context, endpoint)
-
-
-def _below(context: Context, prefix: str) -> Iterator[str]:
-    pages = context.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=context.outputs.buckets["models"], Prefix=prefix, Delimiter="/"
-    )
-    for page in pages:
-        for found in page.get("CommonPrefixes", ()):
-            yield found["Prefix"]
+    for endpoint in context.folders("models", FOLDER):
+        yield from context.folders("models", endpoint)
 
 
 def _keys(context: Context, folder: str, begin: datetime, end: datetime) -> Iterator[str]:

@@ -7,20 +7,10 @@ from __future__ import annotations
 import json
 from html import escape
 
+from pipelines.pages import document, facts, table
 from spec.objectives import HIGHER_IS_BETTER
 from spec.versions import VersionRecord
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --bad: #c62828 }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
-thead th { background: var(--soft) } td, code { overflow-wrap: anywhere } td:first-child { overflow-wrap: break-word }
-tbody th { font-weight: 400; width: 34% }
-.dim { opacity: .7 } .bad { color: var(--bad) }
-@media (max-width: 45rem) { body { margin: 1rem auto } th, td { padding: .3rem .3rem } }
-"""
 _NOT_SAID = "<span class='bad'>not said</span>"
 
 
@@ -65,25 +55,21 @@ def page(record: VersionRecord) -> str:
     columns = [[escape(name), escape(kind)] for name, kind in record.interface.inputs.items()]
     parts = [
         f"<h1>{title}</h1>",
-        _facts(known),
+        facts(known),
         "<h2>What it is worth</h2>",
-        _facts(worth),
+        facts(worth),
         f"<h2>Quality</h2><p>Evaluated on: {escape(record.evaluated_on)}.</p>",
-        _table(("metric", "this version", "baseline"), scores),
+        table(("metric", "this version", "baseline"), scores),
         *_by_slice(record),
         "<h2>How it was made</h2>",
-        _facts(made),
+        facts(made),
         "<h2>Parameters</h2>",
-        _table(("name", "value"), [[escape(k), escape(v)] for k, v in sorted(record.parameters.items())]),
+        table(("name", "value"), [[escape(k), escape(v)] for k, v in sorted(record.parameters.items())]),
         "<h2>Inputs and outputs</h2>",
         f"<p>A {escape(outputs['task'])}; {_classes(outputs)}.</p>",
-        _table(("column", "type"), columns),
+        table(("column", "type"), columns),
     ]
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport'"
-        f" content='width=device-width,initial-scale=1'><title>{title}</title><style>{_STYLE}</style>"
-        f"<body>{''.join(parts)}</body></html>"
-    )
+    return document(title, parts)
 
 
 def _by_slice(record: VersionRecord) -> list[str]:
@@ -107,7 +93,7 @@ def _by_slice(record: VersionRecord) -> list[str]:
     left = f" Not divided by {escape(', '.join(small))}: no such column, or too few rows." if small else ""
     return [
         f"<h2>By slice</h2><p class='dim'>The worst value of each column is marked.{left}</p>",
-        _table(("column", "value", "rows", *names), rows),
+        table(("column", "value", "rows", *names), rows),
     ]
 
 
@@ -123,15 +109,3 @@ def _range(low: float, high: float) -> str:
 
 def _code(text: str) -> str:
     return f"<code>{escape(text)}</code>"
-
-
-def _facts(rows: list[tuple[str, str]]) -> str:
-    return "<table><tbody>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows) + "</tbody></table>"
-
-
-def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
-    if not rows:
-        return "<p>None.</p>"
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

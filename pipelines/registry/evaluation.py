@@ -87,34 +87,42 @@ def other_scale(theirs: Labelled, ours: Labelled) -> str:
     return ""
 
 
-def outcomes(context: Context, like: Labelled, learnt: list[Labelled]) -> Labelled | None:
+def training_set(context: Context) -> Any:
+    """The newest rows that the features step has joined, as a frame; None where there are none."""
+    import io
+
+    import pandas as pd
+
+    newest = max(context.keys("features", f"training/{context.model}/"), default="")  # runs are named after their time
+    return pd.read_parquet(io.BytesIO(context.get("features", newest))) if newest else None
+
+
+def outcomes(context: Context, like: Labelled, learnt: list[Labelled], frame: Any = None) -> Labelled | None:
     """Every row whose outcome is known by now and which no version has learnt from; None without such rows.
 
     Args:
         like: Rows of the same columns and kind of label.
         learnt: What the versions were trained on.
+        frame: The newest training set, if it has been read.
     """
-    import io
-
-    import pandas as pd
-
     target, names = context.definition.target, list(like.features.columns)
-    keys = list(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
-    if not keys or hasattr(like.labels, "columns"):
+    if frame is None:
+        frame = training_set(context)
+    if frame is None or hasattr(like.labels, "columns"):
         return None
-    frame = pd.read_parquet(io.BytesIO(context.get("features", max(keys))))
     if not {*names, target} <= set(frame.columns):  # the script makes columns of its own
         return None
     frame = frame[frame[target].notna()]
-    known = dict(zip(row_digests(frame, names).tolist(), frame[target].tolist(), strict=True))
+    digests = row_digests(frame, names)
+    known = dict(zip(digests.tolist(), frame[target].tolist(), strict=True))
     judged = zip(row_digests(like.features, names).tolist(), like.labels.tolist(), strict=True)
     pairs = [(known[digest], label) for digest, label in judged if digest in known]
     if not pairs or any(one != other for one, other in pairs):  # the script makes labels of its own, too
         return None
     for rows in learnt:
         if set(names) <= set(rows.features.columns):
-            seen = set(row_digests(rows.features, names).tolist())
-            frame = frame[[digest not in seen for digest in row_digests(frame, names).tolist()]]
+            fresh = ~digests.isin(row_digests(rows.features, names)).to_numpy()
+            frame, digests = frame[fresh], digests[fresh]
     return Labelled(frame[names], frame[target]) if len(frame) else None
 
 

@@ -1,46 +1,40 @@
-"""Step: compares what was served with the training data: drift, quality, and the alarms that follow from them."""
+"""Step: how good what serves still is, and whether it is asked what it was made for: drift, quality with and without
+outcomes, bias, freshness, cost; published as metrics, whose alarms follow.
+"""
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.audit.records import entries, served_in
 from pipelines.context import Context, main
-from pipelines.privacy.personal_data import kinds
-from pipelines.registry import evaluation
-from pipelines.registry.versions import Registry
-from pipelines.serving.models.bundle import description, unpack
-from pipelines.serving.operating.capture import request_of
-from pipelines.steps.drift import LARGE_ENOUGH, ColumnDrift, compare_columns
-from pipelines.training.labelled import Labelled, each_row, load_labelled
-from pipelines.training.metrics import scores_of
+from pipelines.monitoring import drawings, drift, findings, hours, page
+from pipelines.monitoring.counting import Document, counts_of
+from pipelines.monitoring.labels import own_outcomes, typed
+from pipelines.monitoring.months import TIME, by_month
+from pipelines.monitoring.reference import Reference, reference_of
+from pipelines.monitoring.seasons import in_season
+from pipelines.registry.evaluation import training_set
+from pipelines.training.labelled import row_digests
 from spec.errors import GroundplanError
-from spec.objectives import HIGHER_IS_BETTER
+from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
 
 CAPTURE_DELAY_S = 5.0
-PSI_BINS, PSI_LEAST = 10, 1e-4
 ENDPOINTS = ("realtime", "serverless", "cluster")  # each deployment sends them requests
-
-
-class NothingCapturedError(GroundplanError):
-    """Nobody has asked the model since it serves."""
+WINDOW = timedelta(days=1)  # of the drift; longer where it has few rows
+LONGEST, ENOUGH_ROWS = timedelta(days=7), 200
+OUTCOMES_FOR = timedelta(days=30)  # for which predictions wait for their outcomes
+HOURS_A_MONTH = 730
 
 
 def monitor(context: Context) -> dict[str, Any]:
-    """Compare captured requests with the training data and publish drift and quality as CloudWatch metrics.
+    """Compare what was served with the training data, and publish what was found as CloudWatch metrics.
 
     Raises:
         GroundplanError: No version serves.
-        NothingCapturedError: An endpoint has captured no requests.
     """
-    import boto3
-
     history = served_in(entries(context))
     if not history:
         raise GroundplanError(
@@ -48,53 +42,194 @@ def monitor(context: Context) -> dict[str, Any]:
             where="registry",
             fix="groundplan experiment models/... --deploy",
         )
-    version = history[-1]
-    stored = Registry(context).stored(version)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "judged"
-        evaluation.fetch(context, stored.record, path)
-        training, holdout = load_labelled(path, "training"), load_labelled(path, "holdout")
-        reference = training.features
-        unpack(stored.artifact, Path(folder))
-        described = description(Path(folder))
-    task = described["task"]
-    columns = list(reference.columns)
-    known = context.outputs.endpoints.get(context.model)
-    topology = known.topology if known else "realtime"
-    read = in_batches if topology == "batch" else captured
-    served = read(context, described["columns"], version)
-    # A deployment that has just ended has sent requests, but an endpoint writes what it captured with a delay.
-    until = time.monotonic() + CAPTURE_DELAY_S
-    while not served.rows and topology in ENDPOINTS and time.monotonic() < until:
-        time.sleep(0.5)
-        served = read(context, described["columns"], version)
-    if not served.rows and topology not in ENDPOINTS:  # there may have been no requests yet
-        return {
-            "version": version,
-            "requests": 0,
-            "drift_share": 0.0,
-            "drifted_columns": [],
-            "quality": {},
-            "report": "",
-            "alarms": alarm_states(context),
-        }
-    if not served.rows:
-        raise NothingCapturedError(
-            f"no requests were captured for {context.model} {version}",
-            where=context.endpoint_name,
-            fix="send some requests first",
+    reference = reference_of(context, history[-1])
+    frame = training_set(context) if context.definition.features else None
+    counts, now = _counted(context, reference, frame), datetime.now(UTC)
+    objectives = context.objectives(reference.model.task)
+    recent = _window(counts, now)
+    rows = findings.total(list(recent.values()))
+    found: dict[str, Any] = {
+        "version": reference.version,
+        "requests": rows["rows"],
+        "window": {"begin": min(recent, default=now).isoformat(), "end": now.isoformat()},
+        "drift_share": 0.0,
+        "drifted_columns": [],
+        "columns": [],
+        "quality": {},
+        "allowed": {
+            "drift_share": objectives.drift_share,
+            objectives.quality.metric: objectives.quality.worst,
+            "higher_is_better": HIGHER_IS_BETTER[objectives.quality.metric],
+        },
+        "blind": findings.BLIND,
+        "report": "",
+        "notes": [],
+    }
+    if rows["rows"]:
+        found |= _drift(context, reference, rows, recent, frame)
+        found |= _quality(reference, rows, counts, objectives)
+        found["facets"] = findings.facets(reference, rows)
+        found["days"] = _days(reference, counts)
+        found["by_month"] = (
+            by_month(frame, context.definition.target, reference.training.features) if frame is not None else []
         )
-    current = served.frame(columns)
-    found = compare_columns(reference, current)
+    else:
+        found["notes"].append("nobody has asked it in the last seven days, as far as its requests were captured")
+    found["feature_age_hours"] = _feature_age(context, now)
+    found["usd_per_thousand"] = _cost(context, rows["rows"], min(recent, default=now), now)
+    _publish(context, found, objectives)
+    found["alarms"] = alarm_states(context)
+    if rows["rows"]:
+        found["report"] = str(page.write(context.model, found, context.reports / f"{context.model}-monitoring.html"))
+    return found
+
+
+def _counted(context: Context, reference: Reference, frame: Any) -> dict[datetime, Document]:
+    """Counts of the last hours; where a deployment has just sent its requests, they are waited for: an endpoint writes
+    what it captured with a delay.
+    """
+    known = context.outputs.endpoints.get(context.model)
+    waits = (known.topology if known else "realtime") in ENDPOINTS
+    own, until = own_outcomes(context, reference, frame), time.monotonic() + CAPTURE_DELAY_S
+    while True:
+        now = datetime.now(UTC)
+        counts = hours.counts(context, reference, now - OUTCOMES_FOR, now, own)
+        if any(each["rows"] for each in counts.values()) or not waits or time.monotonic() > until:
+            return counts
+        time.sleep(0.5)
+
+
+def _window(counts: dict[datetime, Document], now: datetime) -> dict[datetime, Document]:
+    """Hours of the last day with rows; of few rows as many more as it takes, up to a week."""
+    found: dict[datetime, Document] = {}
+    for hour in sorted((hour for hour, each in counts.items() if each["rows"]), reverse=True):
+        enough = sum(each["rows"] for each in found.values()) >= ENOUGH_ROWS
+        if hour <= now - LONGEST or (hour <= now - WINDOW and enough):
+            break
+        found[hour] = counts[hour]
+    return found
+
+
+def _drift(
+    context: Context, reference: Reference, rows: Document, recent: dict[datetime, Document], frame: Any
+) -> dict[str, Any]:
+    current, said = counts_of(rows["features"]), counts_of(rows["answers"])
+    columns, season = reference.features, ""
+    if frame is not None and not context.definition.recording:  # whose time is not that of the predictions
+        features = reference.training.features
+        columns, season = in_season(columns, features, _times(frame, features), sorted(recent))
+    found = drift.compare(columns, current)
     drifted = sorted(item.column for item in found if item.drifted)
-    share = len(drifted) / len(found)
-    page = write_page(reference, current, found, context.reports / f"{context.model}-drift.html")
-    objectives = context.objectives(task)
+    share, odd = findings.unexpected(reference.features, current)
+    notes = []
+    if rows["rows"] < drift.LEAST_ROWS:
+        notes.append(
+            f"only {rows['rows']} rows: at least {drift.LEAST_ROWS} are needed to say whether they have changed"
+        )
+    if rows["unknown"]:
+        notes.append(f"{rows['unknown']:,} rows were asked for by keys whose features are not known any more")
+    return {
+        "drift_share": len(drifted) / len(found),
+        "drifted_columns": drifted,
+        "columns": findings.as_rows(found),
+        "answers": findings.as_rows(drift.compare(reference.answers, said)),
+        "season": season,
+        "unexpected_share": share,
+        "unexpected": odd,
+        "notes": notes,
+        "drawing": str(_draw(context, reference, found, recent)),
+    }
+
+
+def _quality(
+    reference: Reference, rows: Document, counts: dict[datetime, Document], objectives: ModelObjectives
+) -> dict[str, Any]:
+    """With the outcomes of a month, as they come late; the estimate is of the window."""
+    realised = findings.realised(reference, findings.total(list(counts.values())))
     metric = objectives.quality.metric
-    later = evaluation.outcomes(context, holdout, [training])
-    labelled = [holdout] if later is None else [holdout, later]
-    quality = _quality(current, served.predictions, labelled, columns, task, metric)
-    metrics: dict[str, float] = {"drift_share": share} | ({metric: quality} if quality is not None else {})
+    quality = {metric: realised["metrics"][metric]} if realised["rows"] and metric in realised["metrics"] else {}
+    return {"quality": quality, "realised": realised, "estimated": findings.estimated(reference, rows)}
+
+
+def _days(reference: Reference, counts: dict[datetime, Document]) -> list[dict[str, Any]]:
+    """Each day's rows, and its metrics, as estimated and as they turned out."""
+    by_day: dict[str, list[Document]] = {}
+    for hour, each in sorted(counts.items()):
+        if each["rows"]:
+            by_day.setdefault(f"{hour:%Y-%m-%d}", []).append(each)
+    found = []
+    for day, documents in by_day.items():
+        rows = findings.total(documents)
+        estimated, realised = findings.estimated(reference, rows), findings.realised(reference, rows)
+        found.append({"day": day, "rows": rows["rows"], "estimated": estimated["metrics"], "realised": realised})
+    return found
+
+
+def _times(frame: Any, features: Any) -> Any:
+    """When each training row was; NaT where it is not in the training set any more."""
+    import pandas as pd
+
+    names = [name for name in features.columns if name in frame]
+    if not names:
+        return pd.Series(pd.NaT, index=range(len(features)), dtype="datetime64[ns, UTC]")
+    known = dict(zip(row_digests(typed(frame[names], features), names).tolist(), frame[TIME].tolist(), strict=True))
+    digests = row_digests(typed(features[names], features), names).tolist()
+    return pd.to_datetime(pd.Series([known.get(digest) for digest in digests]), utc=True)
+
+
+def _draw(context: Context, reference: Reference, found: list[Any], recent: dict[datetime, Document]) -> Any:
+    """Evidently's page of the newest rows; they are read again, as only their counts are kept."""
+    import pandas as pd
+
+    frames: list[Any] = []
+    for file in hours.newest(context, min(recent), max(recent) + timedelta(hours=1)):
+        frames.append(hours.read(context, reference, [file])[0].frame)
+        if sum(map(len, frames)) >= drawings.MOST_DRAWN:
+            break
+    path = context.reports / f"{context.model}-drift.html"
+    return drawings.draw(reference.training.features, pd.concat(frames, ignore_index=True), found, path)
+
+
+def _feature_age(context: Context, now: datetime) -> float | None:
+    """Hours since the oldest of the online views was filled; None without any."""
+    ages = []
+    for view in context.definition.views:
+        filled = [item["LastModified"] for item in context.objects("features", f"{view.name}/online/run=")]
+        if filled:
+            ages.append((now - max(filled)).total_seconds() / 3600)
+    return max(ages, default=None)
+
+
+def _cost(context: Context, rows: int, begin: datetime, now: datetime) -> float | None:
+    """USD that a thousand predictions cost, of what the design says the model costs a month; None where unknown."""
+    known = context.outputs.endpoints.get(context.model)
+    if known is None or not known.monthly_usd or not rows:
+        return None
+    lasted = max((now - begin).total_seconds() / 3600, 1.0)
+    return known.monthly_usd / HOURS_A_MONTH * lasted / rows * 1000
+
+
+def _publish(context: Context, found: dict[str, Any], objectives: ModelObjectives) -> None:
+    """As CloudWatch metrics; what is not known is not published, so that no alarm rests on it."""
+    import boto3
+
+    metrics: dict[str, float | None] = {
+        "predictions": float(found["requests"]),
+        "feature_age_hours": found["feature_age_hours"],
+        "usd_per_thousand_predictions": found["usd_per_thousand"],
+    }
+    if found["columns"] and found["requests"] >= drift.LEAST_ROWS:
+        metrics |= {"drift_share": found["drift_share"], "unexpected_share": found["unexpected_share"]}
+        metrics["prediction_drift"] = max((item["effect"] for item in found["answers"]), default=None)
+    if (realised := found.get("realised")) and realised["rows"] >= findings.FEW:
+        metrics |= found["quality"]
+        metrics |= {"outcomes": float(realised["rows"]), "concept_drift": float(len(realised["concept_drift"]))}
+    if told := found.get("estimated", {}).get("metrics", {}).get(objectives.quality.metric):
+        metrics |= {f"{objectives.quality.metric}_estimated": told["value"]}
+    treated = [item["post_training"] for item in found.get("facets", []) if "post_training" in item]
+    for name in ("DPPL", "RD", "AD"):
+        if values := [each[name] for each in treated if name in each]:
+            metrics[f"bias_{name}"] = max(map(abs, values))
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
         MetricData=[
@@ -105,246 +240,9 @@ def monitor(context: Context) -> dict[str, Any]:
                 "Value": value,
             }
             for name, value in metrics.items()
+            if value is not None
         ],
     )
-    return {
-        "version": version,
-        "requests": len(served.rows),
-        "drift_share": share,
-        "drifted_columns": drifted,
-        "columns": [asdict(item) for item in found],
-        "quality": {metric: quality} if quality is not None else {},
-        "allowed": {
-            "drift_share": objectives.drift_share,
-            metric: objectives.quality.worst,
-            "higher_is_better": HIGHER_IS_BETTER[metric],
-        },
-        "report": str(page),
-        "alarms": alarm_states(context),
-        "by_month": by_month(context, reference, columns),
-    }
-
-
-def by_month(context: Context, reference: Any, columns: list[str]) -> list[dict[str, Any]]:
-    """The incoming data, month by month, compared with the rows that the champion was trained on.
-
-    Returns:
-        For each month its rows, the mean of the outcome, and the largest population stability index of a feature with
-        its name: the sum of ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference. Empty where the
-        model has no event times.
-    """
-    import io
-
-    import numpy as np
-    import pandas as pd
-
-    if not context.definition.features:
-        return []
-    newest = max(context.keys("features", f"training/{context.model}/"))  # runs are named after their time
-    frame = pd.read_parquet(io.BytesIO(context.get("features", newest)))
-    columns = [
-        name
-        for name in columns
-        if name in frame and pd.api.types.is_numeric_dtype(frame[name]) and reference[name].notna().any()
-    ]
-    frame[columns], reference = frame[columns].astype(float), reference[columns].astype(float)
-    if not columns:
-        return []
-    months = frame["event_timestamp"].dt.strftime("%Y-%m").to_numpy()
-    names, month_of = np.unique(months, return_inverse=True)
-    psi = np.zeros((len(names), len(columns)))
-    for place, column in enumerate(columns):
-        edges = np.append(
-            np.unique(np.nanquantile(reference[column], np.linspace(0, 1, PSI_BINS + 1)[1:-1])), np.inf
-        )  # missing ones come last
-        wanted = np.bincount(np.searchsorted(edges, reference[column], side="right"), minlength=len(edges) + 1) / len(
-            reference
-        )
-        bins = np.searchsorted(edges, frame[column], side="right")
-        counts = np.bincount(month_of * (len(edges) + 1) + bins, minlength=len(names) * (len(edges) + 1)).reshape(
-            len(names), -1
-        )
-        shares = np.maximum(counts / counts.sum(axis=1, keepdims=True), PSI_LEAST)
-        psi[:, place] = ((shares - np.maximum(wanted, PSI_LEAST)) * np.log(shares / np.maximum(wanted, PSI_LEAST))).sum(
-            axis=1
-        )
-    outcomes = frame[context.definition.target].groupby(months).agg(["size", "mean"])
-    return [
-        {
-            "month": str(name),
-            "rows": int(outcomes.loc[name, "size"]),
-            "outcome": round(float(outcomes.loc[name, "mean"]), 4),
-            "psi": round(float(psi[index].max()), 4),
-            "column": columns[int(psi[index].argmax())],
-        }
-        for index, name in enumerate(names)
-    ]
-
-
-@dataclass
-class Served:
-    """Rows that one version answered, each with its prediction."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    predictions: list[Any] = field(default_factory=list)
-
-    def add(self, request: dict[str, Any], predictions: list[Any], columns: list[dict[str, Any]]) -> None:
-        """Rows of a request in one of MLflow's JSON forms; rows that were looked up by key are not in the capture."""
-        named = [column["name"] for column in columns]
-        if "dataframe_records" in request:
-            rows = request["dataframe_records"]
-        elif "dataframe_split" in request:
-            names = request["dataframe_split"].get("columns", named)
-            rows = [dict(zip(names, row, strict=True)) for row in request["dataframe_split"]["data"]]
-        elif isinstance(given := request.get("instances", request.get("inputs")), list):
-            rows = [row if isinstance(row, dict) else dict(zip(named, row, strict=True)) for row in given]
-        elif isinstance(given, dict):
-            rows = [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
-        else:
-            return
-        if len(rows) == len(predictions):
-            self.rows += rows
-            self.predictions += predictions
-
-    def frame(self, columns: list[str]) -> Any:
-        """The rows as a frame; a column that a row does not have is missing in it."""
-        import pandas as pd
-
-        return pd.DataFrame({name: pd.Series([row.get(name) for row in self.rows]) for name in columns})
-
-
-def captured(
-    context: Context, columns: list[dict[str, Any]], version: str, variant: str = "", purpose: str = ""
-) -> Served:
-    """Rows that one version answered, from the endpoint's data capture.
-
-    Args:
-        columns: As in ``model.json``.
-        variant: Only what this one has answered.
-        purpose: What the requests were sent for; those of users, and of a deployment's end, have none.
-    """
-    served = Served()
-    for key in context.keys("models", f"capture/{context.endpoint_name}/{f'{variant}/' if variant else ''}"):
-        for line in context.get("models", key).splitlines():
-            event = json.loads(line)["captureData"]
-            if "endpointInput" not in event or "endpointOutput" not in event:
-                continue
-            try:
-                request = request_of(event["endpointInput"], columns)
-                answer = json.loads(event["endpointOutput"]["data"])
-                if (
-                    answer.get("model_version") == version
-                    and "predictions" in answer
-                    and (request.get("params") or {}).get("purpose", "") == purpose
-                ):
-                    served.add(request, answer["predictions"], columns)
-            except (ValueError, AttributeError, TypeError):
-                continue  # no request of ours
-    return served
-
-
-def in_batches(context: Context, columns: list[dict[str, Any]], version: str) -> Served:
-    """Rows that batch jobs of one version answered: each line of an input file with the same line of its ``.out``
-    file.
-    """
-    served, prefix = Served(), f"batch/{context.model}"
-    for key in context.keys("features", f"{prefix}/out/"):
-        asked = key.replace(f"{prefix}/out/", f"{prefix}/in/", 1).removesuffix(".out")
-        try:
-            requests, answers = (context.get("features", name).splitlines() for name in (asked, key))
-        except context.s3.exceptions.NoSuchKey:
-            continue  # its requests were deleted
-        for request, answer in zip(requests, map(json.loads, answers), strict=False):
-            if answer.get("model_version") == version:
-                served.add(json.loads(request), answer["predictions"], columns)
-    return served
-
-
-def write_page(reference: Any, current: Any, found: list[ColumnDrift], page: Path) -> Path:
-    """Evidently's page of the columns, with this module's verdicts; a column that is completely missing on one side, or
-    has personal data, is not drawn.
-    """
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.legacy.calculations.stattests import StatTest, register_stattest
-    from evidently.legacy.core import ColumnType
-    from evidently.presets import DataDriftPreset
-
-    verdicts = {
-        item.column: item
-        for item in found
-        if reference[item.column].notna().any()
-        and current[item.column].notna().any()
-        and not _personal(reference[item.column], current[item.column])
-    }
-    page.parent.mkdir(parents=True, exist_ok=True)
-    if not verdicts:
-        page.write_text("<p>Nothing to compare: every column is missing on one side.</p>", encoding="utf-8")
-        return page
-    methods: dict[str, Any] = {}
-    for kind, title in _TITLES.items():
-        test = StatTest(f"groundplan_{kind}", title, [ColumnType.Numerical, ColumnType.Categorical], LARGE_ENOUGH)
-        register_stattest(
-            test, lambda _reference, now, _type, _threshold: (verdicts[now.name].effect, verdicts[now.name].drifted)
-        )
-        methods |= {name: test for name, item in verdicts.items() if item.kind == kind}
-    numbers = [name for name in verdicts if reference[name].dtype.kind in "iuf"]
-    others = [name for name in verdicts if name not in numbers]
-    definition = DataDefinition(numerical_columns=numbers, categorical_columns=others)
-    kinds = dict.fromkeys(numbers, float) | dict.fromkeys(others, str)
-    sides = [
-        Dataset.from_pandas(frame[list(verdicts)].reset_index(drop=True).astype(kinds), data_definition=definition)
-        for frame in (current, reference)
-    ]
-    Report([DataDriftPreset(per_column_method=methods)]).run(*sides).save_html(str(page))
-    return page
-
-
-def _personal(*columns: Any) -> bool:
-    """Whether texts of a column are personal data, which no page shows: people may send it in any field."""
-    texts = [column.dropna().unique()[:MOST_TEXTS] for column in columns if column.dtype.kind not in "iufb"]
-    return any(kinds(str(value)) for values in texts for value in values)
-
-
-MOST_TEXTS = 10_000  # of a column, looked at for personal data
-_TITLES = {
-    "numbers": "largest distance of the cumulative distributions",
-    "categories": "total variation distance",
-    "missing": "difference in the share of missing values",
-    "identifiers": "not compared: nearly every value is unique",
-}
-
-
-def _quality(
-    current: Any, predictions: list[Any], labelled: list[Labelled], columns: list[str], task: str, metric: str
-) -> float | None:
-    """The metric on captured rows whose outcome is known by now, each distinct row once; None where none is known."""
-    import numpy as np
-
-    first = labelled[0].features
-    kinds: dict[str, type] = {name: float if first[name].dtype.kind in "iufb" else str for name in columns}
-    known = {
-        digest: label
-        for rows in labelled
-        for digest, label in zip(_digests(rows.features[columns], kinds), each_row(rows.labels), strict=True)
-    }
-    asked = dict(zip(_digests(current, kinds), predictions, strict=True))
-    both = [row for row in asked if row in known]
-    if not both:
-        return None
-    labels, predicted = (np.array([side[row] for row in both]) for side in (known, asked))
-    return scores_of(task, [], labels, predicted).get(metric)
-
-
-def _digests(frame: Any, kinds: dict[str, type]) -> list[int]:
-    """One number per row, the same for the same values."""
-    import pandas as pd
-
-    texts = [name for name, kind in kinds.items() if kind is str]
-    alike = frame.assign(
-        **{name: pd.to_numeric(frame[name], errors="coerce").astype(float) for name in kinds if name not in texts}
-    )
-    alike = alike.assign(**{name: alike[name].map(str) for name in texts})
-    return [int(value) for value in pd.util.hash_pandas_object(alike[list(kinds)], index=False)]
 
 
 def alarm_states(context: Context) -> dict[str, str]:

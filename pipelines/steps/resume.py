@@ -22,7 +22,7 @@ from pipelines.lineage.emitting import perform
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry
 from pipelines.steps.deploy import deploy
-from pipelines.steps.monitor import NothingCapturedError, monitor
+from pipelines.steps.monitor import monitor
 from pipelines.steps.on_lambda import TrainingError, new_run, train
 from pipelines.steps.signoff import signoff
 from spec.errors import GroundplanError, UsageError
@@ -90,10 +90,7 @@ def look(context: Context) -> str:
     if not served_in(entries(context)):
         return f"no version of {context.model} serves yet"
     context = replace(context, run=new_run("monitor"))
-    try:
-        found = perform(context, "monitor", monitor)
-    except NothingCapturedError as error:
-        return str(error)
+    found = perform(context, "monitor", monitor)
     rings = [subject for subject, state in found["alarms"].items() if state == "ALARM"]
     return f"{found['version']}: {found['requests']} requests; alarms: {', '.join(rings) or 'none'}"
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipelines.context import Context
+from pipelines.monitoring.served import captured
 from pipelines.registry.approved import NotApprovedError
 from pipelines.registry.decisions import Person, decide
 from pipelines.registry.signing import Signatures
@@ -21,7 +22,7 @@ from pipelines.serving.operating.capture import Capture
 from pipelines.serving.published import Published
 from pipelines.steps.deploy import deploy
 from pipelines.steps.endpoint import EndpointClient
-from pipelines.steps.monitor import captured, in_batches, monitor
+from pipelines.steps.monitor import monitor
 from pipelines.steps.resume import resume, run_of, waiting
 from spec.errors import GroundplanError
 from tests.versions import approved
@@ -187,7 +188,6 @@ def test_what_a_batch_job_answers_is_watched(publish: Any, rows: pd.DataFrame) -
         context.put("features", f"batch/{context.model}/{key}", "\n".join(map(json.dumps, documents)).encode())
     found = monitor(context)
     assert (found["requests"], found["quality"]["rmse"], found["drift_share"]) == (60, pytest.approx(1.0), 0.0)
-    assert not in_batches(context, COLUMNS, "v0.9.0").rows
 
 
 def test_a_server_keeps_requests_in_sagemakers_form(publish: Any, tmp_path: Path) -> None:

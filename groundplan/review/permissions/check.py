@@ -36,6 +36,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "person.audit": ("auditor",),
     "person.catalogue": ("auditor",),
     "person.history": ("auditor",),
+    "person.labels": ("data-scientist",),
     "person.lineage": ("auditor",),
     "person.trace": ("privacy",),
     "person.forget": ("privacy",),

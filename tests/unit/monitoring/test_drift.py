@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.steps.drift import compare_columns
-from pipelines.steps.monitor import Served, _quality, write_page
+from pipelines.monitoring.drawings import draw
+from pipelines.monitoring.drift import compare_columns
+from pipelines.monitoring.served import Served
 
 pytestmark = pytest.mark.slow  # draws pages
 
@@ -100,9 +101,9 @@ def test_the_page_has_every_column_that_can_be_drawn(tmp_path: Path) -> None:
     )
     found = compare_columns(reference, current)
     assert sorted(item.column for item in found if item.drifted) == ["gone", "kind", "number"]
-    page = write_page(reference, current, found, tmp_path / "drift.html").read_text(encoding="utf-8")
-    assert "largest distance of the cumulative distributions" in page and "not compared" in page
-    assert write_page(reference[["gone"]], current[["gone"]], found[3:4], tmp_path / "none.html").is_file()
+    page = draw(reference, current, found, tmp_path / "drift.html").read_text(encoding="utf-8")
+    assert "Kolmogorov-Smirnov distance" in page and "not compared" in page
+    assert draw(reference[["gone"]], current[["gone"]], found[3:4], tmp_path / "none.html").is_file()
 
 
 def test_rows_of_every_form_of_request_are_watched() -> None:
@@ -114,25 +115,10 @@ def test_rows_of_every_form_of_request_are_watched() -> None:
         {"inputs": {"a": [1], "b": [0.5]}},
         {"inputs": [{"a": 1}]},
     ):
-        served.add(request, [7], columns)
-    served.add({"entities": {"id": [1]}}, [7], columns)
+        served.add(request, {"predictions": [7]}, columns)
+    served.add({"entities": {"id": [1]}}, {"predictions": [7]}, columns)
     assert (
         served.frame(["a", "b"])["a"].tolist() == [1] * 5
         and served.frame(["a", "b"])["b"].isna().sum() == 2
         and served.predictions == [7] * 5
     )
-
-
-def test_quality_is_told_for_rows_with_names_that_we_use_and_with_gaps() -> None:
-    from pipelines.training.labelled import Labelled
-
-    features = pd.DataFrame({"label": [1.0, 2.0, None], "prediction": ["x", "y", None]})
-    holdout = Labelled(features, pd.Series([10.0, 20.0, 30.0]))
-    asked = features.copy()
-    names = ["label", "prediction"]
-    assert _quality(asked, [11.0, 21.0, 31.0], [holdout], names, "regression", "mae") == pytest.approx(1.0)
-    assert _quality(asked.assign(label=9.0), [0, 0, 0], [holdout], names, "regression", "mae") is None
-    later = Labelled(pd.DataFrame({"label": [4.0], "prediction": ["z"]}), pd.Series([40.0]))
-    asked = pd.concat([asked, later.features], ignore_index=True)
-    found = _quality(asked, [11.0, 21.0, 31.0, 45.0], [holdout, later], names, "regression", "mae")
-    assert found == pytest.approx((1 + 1 + 1 + 5) / 4), "what became known later counts, too"

@@ -1,0 +1,179 @@
+"""Outcomes of predictions, which come later: each names the prediction that it belongs to.
+
+They lie in the curated zone, below ``labels/MODEL/YYYY/MM/DD/HH/`` by the hour (UTC) in which the prediction was made,
+in the form of SageMaker Model Monitor's ground truth: a JSON document a line, with ``groundTruthData`` and the
+prediction's id as ``eventMetadata.eventId``. A request of several rows has a value for each, one a line.
+https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-merge.html
+
+Where the platform has an outcome itself, because the same row is in the model's own data, it needs no label.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.context import Context
+from pipelines.monitoring.tables import Table
+from pipelines.serving.ids import time_of
+from pipelines.training.labelled import each_row, row_digests
+from spec.zones import LABELS
+
+if TYPE_CHECKING:
+    from pipelines.monitoring.reference import Reference
+
+_HOUR = "%Y/%m/%d/%H"
+AHEAD = timedelta(minutes=5)  # that another machine's clock may be
+
+
+@dataclass(frozen=True)
+class Own:
+    """Outcomes that the platform's own data has, by the digest of a row's features; ``stamp`` changes with them."""
+
+    stamp: str = ""
+    by_row: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Outcomes by the id of a prediction and the place of its row, and those that the platform has itself."""
+
+    by_id: dict[tuple[str, int], Any] = field(default_factory=dict)
+    own: Own = field(default_factory=Own)
+
+    def of(self, table: Table, reference: Reference) -> tuple[Any, Any]:
+        """Which of n rows have a known outcome, and the outcomes: two arrays of shape [n]."""
+        found: list[Any] = [None] * len(table)
+        if self.own.by_row:
+            digests = row_digests(typed(table.frame, reference.training.features), list(table.frame.columns))
+            for place, digest in enumerate(digests.tolist()):
+                found[place] = self.own.by_row.get(digest)
+        if self.by_id:
+            for place, both in enumerate(zip(table.ids, table.places, strict=True)):
+                found[place] = self.by_id.get(both, found[place])
+        known = np.array([value is not None for value in found], dtype=bool)
+        outcome = np.empty(len(found), dtype=object)
+        outcome[:] = found
+        if reference.model.task == "regression":
+            numbers = np.array([_number(value) for value in found])
+            known &= np.isfinite(numbers)
+            outcome[:] = numbers
+        return known, outcome
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def typed(frame: Any, like: Any) -> Any:
+    """The same rows in the types of others, so that equal ones have equal digests."""
+    import pandas as pd
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return frame.assign(
+        **{
+            name: pd.to_numeric(frame[name], errors="coerce").astype(float)
+            for name in frame.columns
+            if is_numeric_dtype(like[name]) or is_bool_dtype(like[name])
+        }
+    )
+
+
+def own_outcomes(context: Context, reference: Reference, training_set: Any) -> Own:
+    """Outcomes of held-out rows, and of those that have come since; never of rows that the version has learnt from."""
+    from pipelines.registry.evaluation import outcomes
+
+    names = list(reference.training.features.columns)
+    later = outcomes(context, reference.holdout, [reference.training], training_set)
+    by_row: dict[int, Any] = {}
+    for rows in (reference.holdout, later):
+        if rows is not None:
+            digests = row_digests(typed(rows.features[names], reference.training.features), names).tolist()
+            by_row |= dict(zip(digests, each_row(rows.labels), strict=True))
+    return Own(f"{len(by_row)}-{sum(by_row) % 2**64:x}", by_row)
+
+
+def folder_of(model: str, hour: datetime) -> str:
+    """Where the outcomes of an hour's predictions are."""
+    return f"{LABELS}{model}/{hour.astimezone(UTC):{_HOUR}}/"
+
+
+def read(context: Context, keys: Iterable[str]) -> dict[tuple[str, int], Any]:
+    """Outcomes of some files; of two for the same prediction, the later one holds."""
+    found: dict[tuple[str, int], Any] = {}
+    for key in keys:
+        for line in context.get("curated", key).splitlines():
+            try:
+                document = json.loads(line)
+                prediction_id, values = str(document["eventMetadata"]["eventId"]).lower(), values_of(document)
+            except (ValueError, KeyError, TypeError):
+                continue  # no ground truth
+            found |= {(prediction_id, place): value for place, value in enumerate(values) if value not in (None, "")}
+    return found
+
+
+def values_of(document: dict[str, Any]) -> list[Any]:
+    """The outcome of each row of a request, from a document of ground truth.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is none.
+    """
+    told = document["groundTruthData"]
+    if told.get("encoding") == "JSON":
+        value = json.loads(told["data"])
+        return value if isinstance(value, list) else [value]
+    return [part.strip() for part in str(told["data"]).split("\n")]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One outcome.
+
+    Attributes:
+        row: Place of its row in the request.
+    """
+
+    prediction_id: str
+    value: Any
+    row: int = 0
+
+
+def write(context: Context, labels: Iterable[Label]) -> list[str]:
+    """Store outcomes; returns the addresses. The same outcomes again are the same files.
+
+    Raises:
+        ValueError: Of an id that no server has given.
+    """
+    import hashlib
+
+    hours: dict[str, dict[str, dict[int, Any]]] = {}
+    for label in labels:
+        hour = folder_of(context.model, time_of(label.prediction_id))
+        hours.setdefault(hour, {}).setdefault(label.prediction_id.lower(), {})[label.row] = label.value
+    written = []
+    for folder, by_id in sorted(hours.items()):
+        lines = [
+            json.dumps(
+                {
+                    "groundTruthData": {
+                        "data": json.dumps([rows.get(place) for place in range(max(rows) + 1)]),
+                        "encoding": "JSON",
+                    },
+                    "eventMetadata": {"eventId": prediction_id},
+                    "eventVersion": "0",
+                }
+            )
+            for prediction_id, rows in sorted(by_id.items())
+        ]
+        body = "\n".join(lines).encode()
+        key = f"{folder}{hashlib.sha256(body).hexdigest()[:32]}.jsonl"
+        written.append(context.put("curated", key, body, "application/json"))
+    return written

@@ -13,6 +13,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: left; vertical-align: top }
 thead th { background: var(--soft) } td, code { overflow-wrap: anywhere } td:first-child { overflow-wrap: break-word }
 tbody th { font-weight: 400; width: 34% }
+.scroll { overflow-x: auto } .wide td { white-space: nowrap }
 .dim { opacity: .7 } .bad { color: var(--bad) }
 @media (max-width: 45rem) { body { margin: 1rem auto } th, td { padding: .3rem .3rem } }
 """
@@ -32,10 +33,14 @@ def facts(rows: Sequence[tuple[str, str]]) -> str:
     return "<table><tbody>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows) + "</tbody></table>"
 
 
+MANY = 6  # columns, with which cells no longer break their lines
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, which are HTML, below a head of texts; on a narrow screen it scrolls by itself."""
+    """Rows of cells, which are HTML, below a head of texts; it scrolls by itself."""
     if not rows:
         return "<p>None.</p>"
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    wide = "scroll wide" if len(head) > MANY else "scroll"
+    return f"<div class='{wide}'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -83,7 +83,9 @@ def _read(file: Path, target: str) -> Iterator[tuple[int, Label]]:
             table = pd.read_csv(file, sep="\t" if kind == ".tsv" else ",", dtype=str, keep_default_na=False)
         else:
             raise UsageError(
-                f"is a {kind or 'file without an ending'}", where=str(file), fix="use .csv, .jsonl or .parquet"
+                f"ends in {kind or 'nothing'}, and outcomes are read from tables",
+                where=str(file),
+                fix="use .csv, .jsonl or .parquet",
             )
     except UsageError:
         raise

@@ -486,8 +486,13 @@ def print_monitor(found: dict[str, Any]) -> None:
     """``groundplan monitor``."""
     console = terminal.console(markup=False)
     console.print(f"{found['version']}: {_monitor_line(found)}")
+    for note in found["notes"]:
+        console.print(note)
     if found["drifted_columns"]:
         console.print(f"drifted: {', '.join(found['drifted_columns'])}")
+    if found["requests"]:
+        _print_quality(console, found)
+        _print_beside(console, found)
     if found["report"]:
         console.print(f"page: {found['report']}")
     if by_month := found.get("by_month"):
@@ -512,6 +517,47 @@ def print_monitor(found: dict[str, Any]) -> None:
         console.print(shown)
     if retrained := found.get("retraining"):
         console.print(_retrained(retrained))
+
+
+def _print_quality(console: Console, found: dict[str, Any]) -> None:
+    """Metrics as they turned out, and as they are expected to."""
+    realised, estimated = found["realised"], found["estimated"]
+    if names := list(dict.fromkeys([*found["quality"], *realised["metrics"], *estimated["metrics"]])):
+        shown = table("metric", f"of {realised['rows']:,} outcomes", "estimated (95 % interval)", "worst allowed")
+        for name in names:
+            told = estimated["metrics"].get(name)
+            shown.add_row(
+                name,
+                f"{realised['metrics'][name]:.4g}" if name in realised["metrics"] else "",
+                f"{told['value']:.4g} ({told['low']:.4g} to {told['high']:.4g})" if told else "",
+                f"{found['allowed'][name]:.4g}" if name in found["allowed"] else "",
+            )
+        console.print(shown)
+    for name, told in realised["concept_drift"].items():
+        console.print(
+            f"concept drift: {name} of these outcomes is {told['outcome']:.4g}, and {told['low']:.4g} to"
+            f" {told['high']:.4g} was expected of the same rows"
+        )
+    if why := estimated.get("why"):
+        console.print(f"not estimated without outcomes: {why}")
+    else:
+        console.print("an estimate is blind to concept drift; outcomes show it: groundplan labels")
+
+
+def _print_beside(console: Console, found: dict[str, Any]) -> None:
+    """Odd values, the group that differs most, what it costs, and how old the features are."""
+    parts = [f"{found['unexpected_share']:.2%} of the values are new to it"] if found["unexpected"] else []
+    groups = [item for item in found["facets"] if "DPPL" in item.get("post_training", {})]
+    if groups:
+        worst = max(groups, key=lambda item: abs(item["post_training"]["DPPL"]))
+        value = worst["post_training"]["DPPL"]
+        parts.append(f"largest difference between groups: DPPL {value:.2f} ({worst['column']}={worst['value']})")
+    if found["usd_per_thousand"] is not None:
+        parts.append(f"{found['usd_per_thousand']:,.2f} USD per thousand predictions")
+    if found["feature_age_hours"] is not None:
+        parts.append(f"features filled {found['feature_age_hours']:.1f} hours ago")
+    if parts:
+        console.print("; ".join(parts))
 
 
 def print_reproduced(found: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Column:
         numeric = pd.api.types.is_numeric_dtype(reference) and not pd.api.types.is_bool_dtype(reference)
         distinct = known.nunique()
         if numeric and distinct > FEW_VALUES:
-            values = known.to_numpy(dtype=float)
+            values = np.sort(known.to_numpy(dtype=float))
             values = values[np.isfinite(values)]
             made = cls(name, NUMBERS, edges=_edges(values), numeric=True, spread=float(values.std()))
         elif not numeric and distinct > FEW_VALUES and distinct > IDENTIFYING_SHARE * len(reference):
@@ -99,8 +99,9 @@ class Column:
 
 
 def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Between neighbouring values, so that no rounding moves a frequent one into the next bin."""
-    distinct, times = np.unique(values, return_counts=True)
+    """Between neighbouring ones of sorted values, so that no rounding moves a frequent one into the next bin."""
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    distinct, times = values[first], np.diff(np.append(first, len(values)))
     if len(distinct) > MOST_BINS:
         ends = np.searchsorted(np.cumsum(times), np.linspace(0, len(values), MOST_BINS + 1)[1:-1])
         below = np.unique(np.minimum(ends, len(distinct) - 2))

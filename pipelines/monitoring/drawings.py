@@ -9,7 +9,7 @@ from pipelines.monitoring.drift import ColumnDrift
 from pipelines.privacy.personal_data import kinds
 
 MOST_DRAWN = 5_000  # rows of each side; a curve of more looks the same
-MOST_COLUMNS = 12
+MOST_COLUMNS = 10
 MOST_TEXTS = 10_000  # of a column, looked at for personal data
 
 

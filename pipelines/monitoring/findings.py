@@ -89,7 +89,8 @@ def facets(reference: Reference, counts: Document) -> list[dict[str, Any]]:
     before = _trained_on(reference)
     found = []
     for column, values in counts.get("facets", {}).items():
-        for value, own in sorted(values.items()):
+        order = {name: place for place, name in enumerate(reference.slices[column].names)}
+        for value, own in sorted(values.items(), key=lambda item: (order.get(item[0], len(order)), item[0])):
             others = [each for name, each in values.items() if name != value]
             item: dict[str, Any] = {"column": column, "value": value, "rows": own["rows"]}
             if own["rows"] < bias.LEAST_ROWS or sum(each["rows"] for each in others) < bias.LEAST_ROWS:

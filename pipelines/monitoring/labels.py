@@ -33,10 +33,12 @@ AHEAD = timedelta(minutes=5)  # that another machine's clock may be
 
 @dataclass(frozen=True)
 class Own:
-    """Outcomes that the platform's own data has, by the digest of a row's features; ``stamp`` changes with them."""
+    """Outcomes that the platform's own data has, a Series by the digest of a row's features; ``stamp`` changes with
+    them.
+    """
 
     stamp: str = ""
-    by_row: dict[int, Any] = field(default_factory=dict)
+    by_row: Any = None
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,20 @@ class Labels:
 
     def of(self, table: Table, reference: Reference) -> tuple[Any, Any]:
         """Which of n rows have a known outcome, and the outcomes: two arrays of shape [n]."""
-        found: list[Any] = [None] * len(table)
-        if self.own.by_row:
+        outcome = np.full(len(table), None, dtype=object)
+        known = np.zeros(len(table), dtype=bool)
+        if self.own.by_row is not None:
             digests = row_digests(typed(table.frame, reference.training.features), list(table.frame.columns))
-            for place, digest in enumerate(digests.tolist()):
-                found[place] = self.own.by_row.get(digest)
+            places = self.own.by_row.index.get_indexer(digests)
+            known = places >= 0
+            outcome[known] = self.own.by_row.to_numpy(dtype=object)[places[known]]
         if self.by_id:
             for place, both in enumerate(zip(table.ids, table.places, strict=True)):
-                found[place] = self.by_id.get(both, found[place])
-        known = np.array([value is not None for value in found], dtype=bool)
-        outcome = np.empty(len(found), dtype=object)
-        outcome[:] = found
+                if both in self.by_id:
+                    outcome[place], known[place] = self.by_id[both], True
         if reference.model.task == "regression":
-            numbers = np.array([_number(value) for value in found])
-            known &= np.isfinite(numbers)
-            outcome[:] = numbers
+            outcome[known] = [_number(value) for value in outcome[known]]
+            known[known] = np.isfinite(outcome[known].astype(float))
         return known, outcome
 
 
@@ -89,16 +90,20 @@ def typed(frame: Any, like: Any) -> Any:
 
 def own_outcomes(context: Context, reference: Reference, training_set: Any) -> Own:
     """Outcomes of held-out rows, and of those that have come since; never of rows that the version has learnt from."""
+    import pandas as pd
+
     from pipelines.registry.evaluation import outcomes
 
     names = list(reference.training.features.columns)
     later = outcomes(context, reference.holdout, [reference.training], training_set)
-    by_row: dict[int, Any] = {}
+    parts = []
     for rows in (reference.holdout, later):
         if rows is not None:
-            digests = row_digests(typed(rows.features[names], reference.training.features), names).tolist()
-            by_row |= dict(zip(digests, each_row(rows.labels), strict=True))
-    return Own(f"{len(by_row)}-{sum(by_row) % 2**64:x}", by_row)
+            digests = row_digests(typed(rows.features[names], reference.training.features), names)
+            parts.append(pd.Series(each_row(rows.labels), index=digests.to_numpy(), dtype=object))
+    by_row = pd.concat(parts)
+    by_row = by_row[~by_row.index.duplicated(keep="last")]
+    return Own(f"{len(by_row)}-{int(by_row.index.to_numpy().sum()):x}", by_row)
 
 
 def folder_of(model: str, hour: datetime) -> str:

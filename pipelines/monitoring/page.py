@@ -9,7 +9,7 @@ from typing import Any
 from pipelines import pages
 from pipelines.monitoring.bias import POST_TRAINING, PRE_TRAINING
 
-_SHOWN = ("DPPL", "DI", "AD", "RD", "SD", "DAR", "DRR", "DCAcc", "DCR", "TE", "CDDPL", "GE")
+_SHOWN = ("DPPL", "DI", "AD", "RD", "SD", "DAR", "DRR", "DCAcc", "DCR", "TE", "CDDPL")
 
 
 def write(model: str, found: dict[str, Any], path: Path) -> Path:
@@ -64,25 +64,21 @@ def _quality(found: dict[str, Any]) -> list[str]:
 
 
 def _drift(found: dict[str, Any]) -> list[str]:
-    rows = [
-        [
-            escape(item["column"]),
-            escape(item["note"] or item["method"]),
-            "" if item["note"] else f"{item['effect']:.3f}",
-            "" if item["note"] else f"{item['p_value']:.2g}",
-            "<span class='bad'>drifted</span>" if item["drifted"] else "",
-        ]
-        for item in sorted(
-            [*({**each, "column": f"its {each['column']}"} for each in found["answers"]), *found["columns"]],
-            key=lambda item: (not item["drifted"], -item["effect"]),
-        )
-    ]
+    rows = []
+    answers = [{**each, "column": f"its {each['column']}"} for each in found["answers"]]
+    both = [*answers, *found["columns"]]
+    for item in sorted(both, key=lambda item: (not item["drifted"], -item["effect"])):
+        told = ("", "") if item["note"] else (f"{item['effect']:.3f}", f"{item['p_value']:.2g}")
+        effect = f"<span class='bad'>{told[0]}</span>" if item["drifted"] else told[0]
+        rows.append([escape(item["column"]), escape(item["note"] or item["method"]), effect, told[1]])
     compared = escape(found["season"] or "all rows that it was trained on")
     odd = found["unexpected"]
     parts = [
-        f"<p>{found['drift_share']:.0%} of the columns have drifted; {found['allowed']['drift_share']:.0%} may."
-        f" Compared with {compared}.</p>",
-        pages.table(("column", "measured by", "difference", "p-value", ""), rows),
+        f"<p>{found['drift_share']:.0%} of the columns have drifted (marked);"
+        f" {found['allowed']['drift_share']:.0%} may."
+        f" Compared with {compared}."
+        f" <a href='{escape(Path(found['drawing']).name)}'>Their distributions</a>.</p>",
+        pages.table(("column", "measured by", "difference", "p-value"), rows),
         f"<p>{found['unexpected_share']:.2%} of the values are some that it was not trained on.</p>",
     ]
     if odd:
@@ -109,10 +105,13 @@ def _facets(found: dict[str, Any]) -> list[str]:
         for item in compared
     ]
     says = "; ".join(f"{name}: {(POST_TRAINING | PRE_TRAINING)[name]}" for name in ("DPL", *names))
+    entropy = compared[0]["post_training"].get("GE")
+    overall = [] if entropy is None else [f"<p>GE, {POST_TRAINING['GE']} of all outcomes: {entropy:.3f}.</p>"]
     return [
         "<p class='dim'>Each group beside all others, by the metrics of SageMaker Clarify; 0 is equal, of DI 1 is."
         f" {escape(says)}.</p>",
         pages.table(("column", "value", "rows", "DPL (training)", *names), rows),
+        *overall,
     ]
 
 

@@ -139,6 +139,8 @@ def test_monitoring_shows_the_data_by_month(project: Path) -> None:
     text = done.stdout
     assert done.returncode == 0 or "latency ALARM" in text, text + done.stderr  # which a busy machine may raise
     assert "Data by month, compared with the training data" in text and "balanced_accuracy 0." in text
+    assert re.search(r"(?m)^balanced_accuracy +0\.\d+ +0\.\d+ \(0\.\d+ to 0\.\d+\) +0\.55$", text), text
+    assert "an estimate is blind to concept drift" in text and "USD per thousand predictions" in text
     months = re.findall(r"(?m)^(2013-\d\d) +([\d,]+) +(0\.\d+) +(\d+\.\d\d)( drifted)? +(\w+)", text)
     assert [month for month, *_ in months] == ["2013-02", "2013-03"], "the last evening of February is March in UTC"
     assert int(months[0][1].replace(",", "")) > 23_000 and 0.2 < float(months[0][2]) < 0.3

@@ -581,6 +581,45 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
     assert done.returncode == 1 and found["drift_share"] > 0.5 and found["alarms"]["drift"] == "ALARM"
 
 
+def test_outcomes_are_brought_by_the_ids_of_predictions(project: Path, runtime: Any, tmp_path: Path) -> None:
+    """Late ones, from a table that a person brings; wrong ones are refused as a whole."""
+    asked = [
+        json.loads(
+            runtime.invoke_endpoint(
+                EndpointName="groundplan-local-diabetes-rf",
+                ContentType="application/json",
+                Body=json.dumps({"instances": [[0.011 + number / 1000] * 10, [0.013 + number / 1000] * 10]}),
+            )["Body"].read()
+        )
+        for number in range(20)
+    ]
+    lines = [
+        f"{answer['prediction_id']},{prediction + 10},{row}"
+        for answer in asked
+        for row, prediction in enumerate(answer["predictions"])
+    ]
+    table = tmp_path / "outcomes.csv"
+    before = json.loads(groundplan(project, "monitor", MODEL, "--json").stdout)["realised"]
+    table.write_text("\n".join(["prediction_id,outcome,row", *lines, "17,3,0"]), encoding="utf-8")
+    done = groundplan(project, "labels", MODEL, str(table))
+    assert done.returncode == 1, done.stdout
+    assert "nothing was stored, as of 41 outcomes 1 have no id of a prediction: '17' (line 42)" in done.stderr
+    table.write_text("\n".join(["prediction_id,outcome,row", *lines]), encoding="utf-8")
+    assert "40 outcomes of predictions" in assert_ok(groundplan(project, "labels", MODEL, str(table)), project).stdout
+    deadline = time.monotonic() + 60
+    while True:  # the capture is written once a second
+        done = groundplan(project, "monitor", MODEL, "--json")
+        after = json.loads(done.stdout)["realised"]
+        if after["rows"] == before["rows"] + 40:
+            break
+        assert time.monotonic() < deadline, after
+    rows = before["rows"], 40
+    expected = (rows[0] * before["metrics"]["mae"] + 40 * 10) / sum(rows)
+    assert after["metrics"]["mae"] == pytest.approx(expected, rel=1e-6), "each is 10 off"
+    page = Path(json.loads(done.stdout)["report"]).read_text(encoding="utf-8")
+    assert f"of {after['rows']:,} known outcomes" in page and "is not estimated: only 89 rows were held out" in page
+
+
 @pytest.mark.drill
 def test_a_worse_version_is_rolled_back_and_the_old_one_goes_on_serving(
     project: Path, runtime: Any, tmp_path: Path

@@ -38,17 +38,11 @@ def both(lines: list[str], of: Model) -> tuple[tables.Table, tables.Table]:
     return others if usual is None else tables.joined([usual, others]), tables.of_served(each, of, NAMES)
 
 
-def rows_of(table: tables.Table) -> list[tuple[Any, ...]]:
+def rows_of(table: tables.Table) -> list[str]:
     chances = table.chances.tolist() if table.chances is not None else [None] * len(table)
     features = table.frame.astype({"a": float, "b": float}).astype(object).where(table.frame.notna(), None)
-    return sorted(
-        (
-            map(
-                repr,
-                zip(table.ids, table.places, table.said.tolist(), chances, features.to_numpy().tolist(), strict=True),
-            )
-        ),
-    )
+    rows = zip(table.ids, table.places, table.said.tolist(), chances, features.to_numpy().tolist(), strict=True)
+    return sorted(map(repr, rows))
 
 
 ONE = {"predictions": [1], "probabilities": [0.75]}

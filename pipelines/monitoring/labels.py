@@ -33,12 +33,16 @@ AHEAD = timedelta(minutes=5)  # that another machine's clock may be
 
 @dataclass(frozen=True)
 class Own:
-    """Outcomes that the platform's own data has, a Series by the digest of a row's features; ``stamp`` changes with
-    them.
+    """Outcomes that the platform's own data has, by the digest of a row's features.
+
+    Attributes:
+        stamp: Changes with them.
+        digests, outcomes: Of n rows, sorted by their digests.
     """
 
     stamp: str = ""
-    by_row: Any = None
+    digests: Any = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    outcomes: Any = field(default_factory=lambda: np.zeros(0, dtype=object))
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,11 @@ class Labels:
         """Which of n rows have a known outcome, and the outcomes: two arrays of shape [n]."""
         outcome = np.full(len(table), None, dtype=object)
         known = np.zeros(len(table), dtype=bool)
-        if self.own.by_row is not None:
-            digests = row_digests(typed(table.frame, reference.training.features), list(table.frame.columns))
-            places = self.own.by_row.index.get_indexer(digests)
-            known = places >= 0
-            outcome[known] = self.own.by_row.to_numpy(dtype=object)[places[known]]
+        if len(self.own.digests):
+            digests = row_digests(typed(table.frame, reference.training.features), list(table.frame.columns)).to_numpy()
+            places = np.minimum(np.searchsorted(self.own.digests, digests), len(self.own.digests) - 1)
+            known = self.own.digests[places] == digests
+            outcome[known] = self.own.outcomes[places[known]]
         if self.by_id:
             for place, both in enumerate(zip(table.ids, table.places, strict=True)):
                 if both in self.by_id:
@@ -90,20 +94,19 @@ def typed(frame: Any, like: Any) -> Any:
 
 def own_outcomes(context: Context, reference: Reference, training_set: Any) -> Own:
     """Outcomes of held-out rows, and of those that have come since; never of rows that the version has learnt from."""
-    import pandas as pd
-
     from pipelines.registry.evaluation import outcomes
 
     names = list(reference.training.features.columns)
     later = outcomes(context, reference.holdout, [reference.training], training_set)
-    parts = []
-    for rows in (reference.holdout, later):
+    digests, known = [], []
+    for rows in (later, reference.holdout):
         if rows is not None:
-            digests = row_digests(typed(rows.features[names], reference.training.features), names)
-            parts.append(pd.Series(each_row(rows.labels), index=digests.to_numpy(), dtype=object))
-    by_row = pd.concat(parts)
-    by_row = by_row[~by_row.index.duplicated(keep="last")]
-    return Own(f"{len(by_row)}-{int(by_row.index.to_numpy().sum()):x}", by_row)
+            digests.append(row_digests(typed(rows.features[names], reference.training.features), names).to_numpy())
+            known += each_row(rows.labels)
+    distinct, places = np.unique(np.concatenate(digests), return_index=True)
+    values = np.empty(len(known), dtype=object)
+    values[:] = known
+    return Own(f"{len(distinct)}-{int(distinct.sum()):x}", distinct, values[places])
 
 
 def folder_of(model: str, hour: datetime) -> str:

@@ -113,10 +113,11 @@ def outcomes(context: Context, like: Labelled, learnt: list[Labelled], frame: An
     if not {*names, target} <= set(frame.columns):  # the script makes columns of its own
         return None
     frame = frame[frame[target].notna()]
-    digests = row_digests(frame, names)
-    known = dict(zip(digests.tolist(), frame[target].tolist(), strict=True))
-    judged = zip(row_digests(like.features, names).tolist(), like.labels.tolist(), strict=True)
-    pairs = [(known[digest], label) for digest, label in judged if digest in known]
+    digests, judged = row_digests(frame, names), row_digests(like.features, names)
+    both = digests.isin(judged).to_numpy()
+    known = dict(zip(digests[both].tolist(), frame[target][both].tolist(), strict=True))
+    labelled = zip(judged.tolist(), like.labels.tolist(), strict=True)
+    pairs = [(known[digest], label) for digest, label in labelled if digest in known]
     if not pairs or any(one != other for one, other in pairs):  # the script makes labels of its own, too
         return None
     for rows in learnt:

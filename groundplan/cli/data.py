@@ -127,6 +127,13 @@ def labels(
         return
     empty = f"; {stored.empty:,} without a label left out" if stored.empty else ""
     print(f"{stored.outcomes:,} outcomes of predictions from {stored.begin} to {stored.end}{empty}")
+    if stored.captured < stored.looked_for:
+        missing = f"{stored.looked_for - stored.captured} of {stored.looked_for}"
+        print(
+            f"warning: {missing} predictions that were looked for are not captured (yet); answers are written within"
+            " minutes, and an outcome without its prediction counts nothing",
+            file=sys.stderr,
+        )
     print("`groundplan monitor` counts them")
 
 

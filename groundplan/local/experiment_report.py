@@ -30,7 +30,12 @@ def markdown(found: dict[str, Any], prices: PriceBook) -> str:
     ]
     if evaluated["against"]:
         parts.append("**Speaks against it**\n" + "".join(f"\n- {each}" for each in evaluated["against"]))
-    parts += [_slices(evaluated, kpi["name"]), _calibration(evaluated["calibration"]), _made(found, experiment, prices)]
+    parts += [
+        _slices(evaluated, kpi["name"]),
+        _groups(evaluated["groups"]),
+        _calibration(evaluated["calibration"]),
+        _made(found, experiment, prices),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -84,6 +89,23 @@ def _slices(evaluated: dict[str, Any], kpi: str) -> str:
     ]
     more = f", {SLICES_SHOWN} of {len(worst)}" if len(worst) > SLICES_SHOWN else ""
     return f"<details><summary>By slice, the worst first{more}</summary>\n\n" + "\n".join(rows) + "\n\n</details>"
+
+
+def _groups(groups: list[dict[str, Any]]) -> str:
+    """Groups that are treated most differently, by the metrics of SageMaker Clarify."""
+    compared = [each for each in groups if "DPPL" in each.get("post_training", {})]
+    if not compared:
+        return ""
+    worst = sorted(compared, key=lambda each: -abs(each["post_training"]["DPPL"]))
+    names = ("DPPL", "DI", "AD", "RD")
+    rows = [f"| group | rows | DPL of the training labels | {' | '.join(names)} |", "|---|---|---|---|---|---|---|"]
+    for each in worst[:SLICES_SHOWN]:
+        told = [each["pre_training"].get("DPL"), *(each["post_training"].get(name) for name in names)]
+        cells = [f"{_cell(each['column'])} {_cell(each['value'])}", f"{each['rows']:,}", *map(_number, told)]
+        rows.append(f"| {' | '.join(cells)} |")
+    more = f", {SLICES_SHOWN} of {len(worst)}" if len(worst) > SLICES_SHOWN else ""
+    title = f"Groups, the most different first{more} (metrics of SageMaker Clarify; 0 is equal, of DI 1 is)"
+    return f"<details><summary>{title}</summary>\n\n" + "\n".join(rows) + "\n\n</details>"
 
 
 def _calibration(found: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from groundplan.local.experiments import on_stack
 from groundplan.local.home import Home
 from pipelines.audit.records import entries, served_in
 from pipelines.context import Context
+from pipelines.data.captures import find
 from pipelines.monitoring.labels import AHEAD, Label, write
 from pipelines.registry.versions import Registry
 from pipelines.serving.ids import NAME, time_of
@@ -23,6 +24,7 @@ from spec.errors import GroundplanError, UsageError
 
 _IDS, _LABELS, _ROWS = (NAME, "eventId", "event_id", "inference_id"), ("label", "outcome", "actual"), ("row",)
 _SHOWN = 3  # wrong lines
+LOOKED_FOR = 10  # predictions; an outcome of one that was never captured is of no use
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Stored:
         outcomes: How many.
         empty: Rows of the file without an outcome.
         begin, end: Of the predictions that they belong to.
+        looked_for, captured: How many of the predictions were looked for, and how many of these were captured.
     """
 
     outcomes: int
@@ -40,6 +43,8 @@ class Stored:
     begin: str
     end: str
     addresses: list[str]
+    looked_for: int
+    captured: int
 
 
 def run_labels(home: Home, path: Path, file: Path, name: str = "", outputs: str = "") -> Stored:
@@ -63,6 +68,8 @@ def run_labels(home: Home, path: Path, file: Path, name: str = "", outputs: str 
             times[0].isoformat(timespec="minutes"),
             times[-1].isoformat(timespec="minutes"),
             write(context, labels),
+            len(some := labels[:: max(1, len(labels) // LOOKED_FOR)][:LOOKED_FOR]),
+            sum(find(context, label.prediction_id) is not None for label in some),
         )
 
 

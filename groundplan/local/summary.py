@@ -547,6 +547,9 @@ def _print_quality(console: Console, found: dict[str, Any]) -> None:
 def _print_beside(console: Console, found: dict[str, Any]) -> None:
     """Odd values, the group that differs most, what it costs, and how old the features are."""
     parts = [f"{found['unexpected_share']:.2%} of the values are new to it"] if found["unexpected"] else []
+    if answered := found["answering"]:
+        mean = f", {answered['latency_ms']:.1f} ms on average" if answered["latency_ms"] is not None else ""
+        parts.append(f"{answered['requests']:,} requests, {answered['error_share']:.2%} failed{mean}")
     groups = [item for item in found["facets"] if "DPPL" in item.get("post_training", {})]
     if groups:
         worst = max(groups, key=lambda item: abs(item["post_training"]["DPPL"]))

@@ -48,7 +48,7 @@ def counted(reference: Reference, table: Table, labels: Labels) -> Document:
             expected = estimated.estimator.expected(frame.iloc[places], said[places], likely)  # type: ignore[union-attr]
             found["labelled"]["expected"] = expected
     if reference.slices:
-        found["facets"], found["groups"] = _facets(reference, frame, said, known, truth)
+        found["facets"], found["groups"] = facets(reference, frame, said, known, truth)
     return found
 
 
@@ -77,27 +77,27 @@ def _answers(reference: Reference, said: Any, names: list[str], chances: Any) ->
     return found
 
 
-def _facets(reference: Reference, frame: Any, said: Any, known: Any, truth: Any) -> tuple[Document, Document]:
-    """Of each value of each column that divides the rows: cells of the bias metrics, and outcomes; and cells once more
-    by the values of the next column.
+def facets(reference: Reference, frame: Any, said: Any, known: Any, truth: Any) -> tuple[Document, Document]:
+    """``facets`` and ``groups`` of n rows: of each value of each column that divides them, cells of the bias metrics
+    and outcomes; and cells once more by the values of the next column.
     """
     favourable, names = reference.favourable, class_names_of(reference.model)
     divided = divided_by(reference, frame)
-    facets: Document = {}
+    by_column: Document = {}
     for name, (codes, values) in divided.items():
         rows = np.bincount(codes, minlength=len(values)).tolist()
-        facets[name] = {value: {"rows": number} for value, number in zip(values, rows, strict=True)}
+        by_column[name] = {value: {"rows": number} for value, number in zip(values, rows, strict=True)}
         turned_out = of_groups(codes[known], len(values), said[known], truth[known], len(names))
-        for each, outcome in zip(facets[name].values(), turned_out, strict=True):
+        for each, outcome in zip(by_column[name].values(), turned_out, strict=True):
             if outcome["rows"]:
                 each["outcomes"] = outcome
     if favourable is None:
-        return facets, {}
+        return by_column, {}
     cells, groups = cells_of(divided, favourable.of(said, names), favourable.of(truth, names), known)
     for name, by_value in cells.items():
         for value, counts in by_value.items():
-            facets[name][value]["cells"] = counts
-    return facets, groups
+            by_column[name][value]["cells"] = counts
+    return by_column, groups
 
 
 Divided = dict[str, tuple[Any, list[str]]]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from pipelines.monitoring import bias
 from pipelines.monitoring.columns import CATEGORIES, NUMBERS, Column, Counts
 from pipelines.monitoring.counting import Document, cells_of, divided_by
+from pipelines.monitoring.counting import facets as counted_facets
 from pipelines.monitoring.estimating import Estimation, class_names_of, values_of
 from pipelines.monitoring.reference import Reference
 from pipelines.monitoring.scores import added, scores
@@ -105,6 +108,16 @@ def facets(reference: Reference, counts: Document) -> list[dict[str, Any]]:
                 item["pre_training"] = before.get(column, {}).get(value, {})
             found.append(item)
     return found
+
+
+def held_out(reference: Reference) -> list[dict[str, Any]]:
+    """The same of the held-out rows, before the version serves."""
+    if reference.model.targets or not reference.slices:
+        return []
+    names, rows = class_names_of(reference.model), reference.holdout
+    said, truth = values_of(reference.predictions, names), values_of(rows.labels, names)
+    counts = counted_facets(reference, rows.features, said, np.ones(len(rows), dtype=bool), truth)
+    return facets(reference, {"facets": counts[0], "groups": counts[1]})
 
 
 def _trained_on(reference: Reference) -> dict[str, dict[str, dict[str, float]]]:

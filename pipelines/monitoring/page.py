@@ -20,6 +20,7 @@ def write(model: str, found: dict[str, Any], path: Path) -> Path:
         f"<p class='dim'>{found['requests']:,} predictions from {_minute(found['window']['begin'])} to"
         f" {_minute(found['window']['end'])} UTC.</p>",
         *(f"<p class='bad'>{escape(note)}</p>" for note in found["notes"]),
+        *_answering(found),
         "<h2>Quality</h2>",
         *_quality(found),
         "<h2>What it is asked</h2>",
@@ -32,6 +33,19 @@ def write(model: str, found: dict[str, Any], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(pages.document(title, parts), encoding="utf-8")
     return path
+
+
+def _answering(found: dict[str, Any]) -> list[str]:
+    parts = []
+    if answered := found["answering"]:
+        parts.append(f"{answered['requests']:,} requests, {answered['error_share']:.2%} of them failed")
+        if answered["latency_ms"] is not None:
+            parts.append(f"answered within {answered['latency_ms']:.1f} ms on average")
+    if found["usd_per_thousand"] is not None:
+        parts.append(f"{found['usd_per_thousand']:,.2f} USD per thousand predictions, by the design")
+    if found["feature_age_hours"] is not None:
+        parts.append(f"features filled {found['feature_age_hours']:.1f} hours ago")
+    return [f"<p>{escape('; '.join(parts))}.</p>"] if parts else []
 
 
 def _quality(found: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from pipelines.serving.models.rows import Rows
 from pipelines.training.labelled import Labelled, as_columns, load_labelled
 from pipelines.training.slices import Slice, slices_like
 from spec.errors import GroundplanError
+from spec.model_folders import Card
 
 MOST_ROWS = 50_000  # held out, that the version is asked
 PREDICTION, CHANCE = "prediction", "probability"
@@ -136,6 +137,11 @@ def reference_of(context: Context, version: str) -> Reference:
         unpack(stored.artifact, served)
         model = load(served)
     assert model is not None
+    return judged_by(version, model, training, holdout, context.definition.card)
+
+
+def judged_by(version: str, model: Model, training: Labelled, holdout: Labelled, card: Card) -> Reference:
+    """The reference of a model with these rows: what it says of those it has not seen."""
     holdout = holdout.sample(MOST_ROWS)
     if holdout.predictions is not None:  # out of fold: it was trained on these rows
         predictions, chances = list(holdout.predictions.to_numpy().tolist()), None
@@ -144,5 +150,4 @@ def reference_of(context: Context, version: str) -> Reference:
         predictions = list(found.predictions)
         names = class_names_of(model)
         chances = None if found.beside is None or model.targets else matrix(found.beside, len(names))
-    card = context.definition.card
     return Reference(version, model, training, holdout, predictions, chances, card.slices, card.favourable)

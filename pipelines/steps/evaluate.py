@@ -8,6 +8,8 @@ from typing import Any
 
 from pipelines.audit.records import entries, served_in
 from pipelines.context import Context, main
+from pipelines.monitoring import findings
+from pipelines.monitoring.reference import judged_by
 from pipelines.registry.evaluation import other_scale, unseen_by
 from pipelines.registry.versions import Registry, interface_of, other_answers
 from pipelines.serving.models.bundle import Model, description, load, unpack
@@ -48,7 +50,7 @@ def evaluate(context: Context) -> dict[str, Any]:
                 run_id=experiment["run_id"], artifact_path="groundplan", dst_path=folder
             )
         )
-        holdout = load_labelled(path, "holdout")
+        holdout, training = load_labelled(path, "holdout"), load_labelled(path, "training")
         candidate, baseline = load(path / "candidate"), load(path / "baseline")
         interface = interface_of(description(path / "candidate"))
     assert candidate is not None and baseline is not None
@@ -84,6 +86,7 @@ def evaluate(context: Context) -> dict[str, Any]:
             "monthly_usd_interval": [low * usd_per_lift, high * usd_per_lift],
         },
         "slices": by_slice(candidate, holdout, context.definition.card.slices),
+        "groups": findings.held_out(judged_by("", candidate, training, holdout, context.definition.card)),
         "calibration": calibration(candidate, holdout),
         "champion": beside_champion(context, candidate, interface, holdout, experiment["holdout"]),
         "against": [

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.audit.records import entries, served_in
 from pipelines.context import Context, main
 from pipelines.monitoring import drawings, drift, findings, hours, page
+from pipelines.monitoring.answering import answering
 from pipelines.monitoring.counting import Document, counts_of
 from pipelines.monitoring.labels import own_outcomes, typed
 from pipelines.monitoring.months import TIME, by_month
@@ -77,6 +78,8 @@ def monitor(context: Context) -> dict[str, Any]:
         found["notes"].append("nobody has asked it in the last seven days, as far as its requests were captured")
     found["feature_age_hours"] = _feature_age(context, now)
     found["usd_per_thousand"] = _cost(context, rows["rows"], min(recent, default=now), now)
+    found["answering"] = answering(context, min(recent, default=now - WINDOW), now)
+    found["notes"] += _waiting(found, counts, now)
     _publish(context, found, objectives)
     found["alarms"] = alarm_states(context)
     if rows["rows"]:
@@ -188,6 +191,14 @@ def _draw(context: Context, reference: Reference, found: list[Any], recent: dict
             break
     path = context.reports / f"{context.model}-drift.html"
     return drawings.draw(reference.training.features, pd.concat(frames, ignore_index=True), found, path)
+
+
+def _waiting(found: dict[str, Any], counts: dict[datetime, Document], now: datetime) -> list[str]:
+    """What is said where outcomes should have come by now."""
+    oldest = min((hour for hour, each in counts.items() if each["rows"]), default=now)
+    if found.get("realised", {}).get("rows") or now - oldest < WINDOW:
+        return []
+    return [f"no outcome is known of predictions up to {(now - oldest).days} days old; groundplan labels brings them"]
 
 
 def _feature_age(context: Context, now: datetime) -> float | None:

@@ -170,7 +170,7 @@ def _intervals(frame: Any, definition: Any) -> None:
                 later = known[month.loc[known.index] == number]
                 said, chances = ask(later)
                 guess = scores(found.estimator.expected(later[names], said, chances))
-                fact = scores(outcomes(said, chances, later[target].to_numpy()))
+                fact = scores(outcomes(said, chances, later[target].to_numpy(), len(described.classes)))
                 months += 1
                 for metric, value in guess.items():
                     low, high = found.interval(metric, value, len(later))

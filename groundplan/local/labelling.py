@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from pipelines.audit.records import entries, served_in
 from pipelines.context import Context
 from pipelines.data.captures import find
 from pipelines.monitoring.labels import AHEAD, Label, write
+from pipelines.monitoring.scores import coded
 from pipelines.registry.versions import Registry
 from pipelines.serving.ids import NAME, time_of
 from pipelines.serving.models.engines import class_name
+from pipelines.serving.protocols.checks import MAX_ROWS
 from spec.errors import GroundplanError, UsageError
 
 _IDS, _LABELS, _ROWS = (NAME, "eventId", "event_id", "inference_id"), ("label", "outcome", "actual"), ("row",)
@@ -69,8 +73,14 @@ def run_labels(home: Home, path: Path, file: Path, name: str = "", outputs: str 
             times[-1].isoformat(timespec="minutes"),
             write(context, labels),
             len(some := labels[:: max(1, len(labels) // LOOKED_FOR)][:LOOKED_FOR]),
-            sum(find(context, label.prediction_id) is not None for label in some),
+            sum(_captured(context, label) for label in some),
         )
+
+
+def _captured(context: Context, label: Label) -> bool:
+    """Whether there is such a prediction, with such a row."""
+    found = find(context, label.prediction_id)
+    return found is not None and label.row < len(found.answer.get("predictions", ()))
 
 
 def _read(file: Path, target: str) -> Iterator[tuple[int, Label]]:
@@ -108,7 +118,7 @@ def _of_lines(file: Path, target: str) -> Iterator[tuple[int, Label]]:
     """A document a line: SageMaker's ground truth, or fields by their names."""
     from pipelines.monitoring.labels import values_of
 
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -150,6 +160,7 @@ def _names(found: list[str], target: str, file: Path, place: str = "") -> list[s
 
 def _label(prediction_id: Any, value: Any, row: Any = 0) -> Label:
     value = value.item() if hasattr(value, "item") else value
+    value = float(value) if isinstance(value, Decimal) else value
     try:
         place = int(row or 0)
     except (TypeError, ValueError):
@@ -158,7 +169,8 @@ def _label(prediction_id: Any, value: Any, row: Any = 0) -> Label:
 
 
 def _empty(value: Any) -> bool:
-    return value is None or value == "" or value != value  # NaN
+    """Nothing, in any of the ways in which tables have it."""
+    return value is None or (isinstance(value, str) and value == "") or str(value) in ("nan", "<NA>", "NaT")
 
 
 def _check(context: Context, told: list[tuple[int, Label]], file: Path) -> None:
@@ -173,7 +185,7 @@ def _check(context: Context, told: list[tuple[int, Label]], file: Path) -> None:
         raise GroundplanError(
             f"{context.model} predicts several targets; its outcomes can't be taken yet", where="MODEL"
         )
-    classes = {class_name(name) for name in outputs["classes"]}
+    classes = [class_name(name) for name in outputs["classes"]]
     latest = datetime.now(UTC) + AHEAD
     wrong: dict[str, list[str]] = {}
     for number, label in told:
@@ -192,7 +204,7 @@ def _check(context: Context, told: list[tuple[int, Label]], file: Path) -> None:
     )
 
 
-def _why(label: Label, classes: set[str], latest: datetime) -> str:
+def _why(label: Label, classes: list[str], latest: datetime) -> str:
     """What is wrong with an outcome, in words; empty if nothing."""
     try:
         at = time_of(label.prediction_id)
@@ -200,23 +212,17 @@ def _why(label: Label, classes: set[str], latest: datetime) -> str:
         return "have no id of a prediction"
     if at > latest:
         return "have the id of a prediction in the future"
-    if label.row < 0:
+    if not 0 <= label.row < MAX_ROWS:
         return "have no number of a row, 0 for the first"
+    if not isinstance(label.value, str | int | float):
+        return "have a label that is neither a text nor a number"
     if classes:
-        return "" if class_name(_plain(label.value)) in classes else "have a label that is no class of the model"
+        return "" if coded([label.value], classes)[0] >= 0 else "have a label that is no class of the model"
     try:
-        float(label.value)
-    except (TypeError, ValueError):
-        return "have a label that is not a number"
-    return ""
-
-
-def _plain(value: Any) -> Any:
-    """A class that a table has turned into a text or a number."""
-    try:
-        return float(value) if not isinstance(value, bool) else value
-    except (TypeError, ValueError):
-        return {"true": True, "false": False}.get(str(value).lower(), value)
+        finite = math.isfinite(float(label.value) ** 2)
+    except (OverflowError, ValueError):
+        finite = False
+    return "" if finite else "have a label that is not a number"
 
 
 def _some(found: Iterable[str]) -> str:

@@ -509,7 +509,7 @@ def print_monitor(found: dict[str, Any]) -> None:
             shown.add_row(
                 month["month"],
                 f"{month['rows']:,}",
-                f"{month['outcome']:.3f}",
+                f"{month['outcome']:.3f}" if month["outcome"] is not None else "",
                 f"{month['psi']:.2f}{mark}",
                 month["column"],
             )

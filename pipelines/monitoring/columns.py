@@ -37,6 +37,7 @@ class Column:
         counts, sums: The reference's own, of shape [bins]; sums of numbers only.
         spread: Standard deviation of the reference's numbers.
         numeric: Whether categories are numbers.
+        dated: Whether numbers are times, in seconds since 1970; they are sent as texts.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Column:
     edges: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     names: tuple[str, ...] = ()
     numeric: bool = False
+    dated: bool = False
     counts: Counts = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
     sums: Sums = field(default_factory=lambda: np.zeros(0))
     spread: float = 0.0
@@ -55,19 +57,22 @@ class Column:
 
         import pandas as pd
 
+        dated = is_dated(reference)
+        if dated:
+            reference = pd.Series(as_numbers(reference, dated=True))
         known = reference.dropna()
         numeric = pd.api.types.is_numeric_dtype(reference) and not pd.api.types.is_bool_dtype(reference)
         distinct = known.nunique()
         if numeric and distinct > FEW_VALUES:
             values = np.sort(known.to_numpy(dtype=float))
             values = values[np.isfinite(values)]
-            made = cls(name, NUMBERS, edges=_edges(values), numeric=True, spread=float(values.std()))
+            made = cls(name, NUMBERS, edges=_edges(values), numeric=True, dated=dated, spread=float(values.std()))
         elif not numeric and distinct > FEW_VALUES and distinct > IDENTIFYING_SHARE * len(reference):
             made = cls(name, IDENTIFIERS)
         else:
             common = _texts(known, numeric=numeric).value_counts()[:MOST_CATEGORIES]
-            made = cls(name, CATEGORIES, names=tuple(sorted(map(str, common.index))), numeric=numeric)
-        counts, sums = made.count(reference)
+            made = cls(name, CATEGORIES, names=tuple(sorted(map(str, common.index))), numeric=numeric, dated=dated)
+        counts, sums = replace(made, dated=False).count(reference)
         return replace(made, counts=counts, sums=sums)
 
     @property
@@ -79,6 +84,8 @@ class Column:
         """Counts of n values in each bin and, of numbers, their sums; None for a column that nobody sent."""
         import pandas as pd
 
+        if self.dated:
+            values = pd.Series(as_numbers(values, dated=True))
         present = values.notna().to_numpy()
         missing, found = int((~present).sum()), values[present]
         if self.kind == IDENTIFIERS:
@@ -118,5 +125,28 @@ def _texts(values: Any, *, numeric: bool) -> Any:
 
     if numeric:
         values = pd.to_numeric(values, errors="coerce").dropna()
-    names = {value: f"{value:.{DIGITS}g}" if numeric else class_name(value) for value in values.unique()}
-    return values.map(names)
+    names = {value: _number(value) if numeric else class_name(value) for value in values.unique()}
+    return values.map(names.get)
+
+
+def _number(value: Any) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:.{DIGITS}g}"
+
+
+def is_dated(column: Any) -> bool:
+    """Whether a column of the reference has times."""
+    import pandas as pd
+
+    return bool(pd.api.types.is_datetime64_any_dtype(column))
+
+
+def as_numbers(column: Any, *, dated: bool) -> npt.NDArray[np.float64]:
+    """A column as n numbers, NaN where there is none; times in seconds since 1970."""
+    import pandas as pd
+
+    if not dated:
+        plain = column if pd.api.types.is_numeric_dtype(column) else column.astype(object)
+        return np.asarray(pd.to_numeric(plain, errors="coerce").to_numpy(dtype=float, na_value=np.nan))
+    times = pd.to_datetime(column, utc=True, errors="coerce", **({} if is_dated(column) else {"format": "ISO8601"}))
+    seconds = (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    return np.asarray(seconds.to_numpy(dtype=float))

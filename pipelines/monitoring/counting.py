@@ -11,7 +11,7 @@ from pipelines.monitoring.columns import Counts, Sums
 from pipelines.monitoring.estimating import Estimation, class_names_of, outcomes, values_of
 from pipelines.monitoring.labels import Labels
 from pipelines.monitoring.reference import PREDICTION, Reference
-from pipelines.monitoring.scores import of_groups
+from pipelines.monitoring.scores import Known, of_groups
 from pipelines.monitoring.tables import Table
 
 Document = dict[str, Any]
@@ -36,20 +36,25 @@ def counted(reference: Reference, table: Table, labels: Labels) -> Document:
     known, outcome = labels.of(table, reference)
     truth = np.full(rows, -1) if names else np.full(rows, np.nan)
     truth[known] = values_of(outcome[known], names)
+    known &= (truth >= 0) & (said >= 0) if names else np.isfinite(truth) & np.isfinite(said)
     found["answers"] = _answers(reference, said, names, chances)
-    places = np.flatnonzero(known)
     estimated = reference.estimation
+    told = np.ones(rows, dtype=bool) if chances is None else np.isfinite(chances).all(axis=1)
     if isinstance(estimated, Estimation) and (chances is not None or not names):
-        found["expected"] = estimated.estimator.expected(frame, said, chances)
-    if len(places):
-        likely = chances[places] if chances is not None and reference.model.output == "probability" else None
-        found["labelled"] = {"outcomes": outcomes(said[places], likely, truth[places])}
+        found["expected"] = _expected(estimated, table, told)
+    if known.any():
+        likely = chances[known] if chances is not None and reference.model.output == "probability" else None
+        found["labelled"] = {"outcomes": outcomes(said[known], likely, truth[known], len(names))}
         if "expected" in found:
-            expected = estimated.estimator.expected(frame.iloc[places], said[places], likely)  # type: ignore[union-attr]
-            found["labelled"]["expected"] = expected
+            found["labelled"]["expected"] = _expected(estimated, table, known & told)  # type: ignore[arg-type]
     if reference.slices:
         found["facets"], found["groups"] = facets(reference, frame, said, known, truth)
     return found
+
+
+def _expected(estimated: Estimation, table: Table, rows: Any) -> Known:
+    chances = None if table.chances is None else table.chances[rows]
+    return estimated.estimator.expected(table.frame[rows], table.said[rows], chances)
 
 
 def counts_of(document: dict[str, Any]) -> dict[str, tuple[Counts, Sums]]:

@@ -117,7 +117,7 @@ def _numbers(column: Column, counts: Counts, sums: Sums, many: bool) -> tuple[st
         np.divide(total, number, out=np.zeros(len(number)), where=number > 0)
         for total, number in ((column.sums, ours), (sums, theirs))
     ]
-    far = wasserstein_distance(*means, ours, theirs) / max(column.spread, 1e-3)
+    far = wasserstein_distance(*means, ours, theirs) / (column.spread or 1.0)
     return "Wasserstein distance in standard deviations", float(far), p_value
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.monitoring.columns import as_numbers, is_dated
 from pipelines.monitoring.scores import Known, by_rank, coded, of_classes, of_numbers, scores
 from pipelines.serving.models.bundle import Model
 from pipelines.serving.models.engines import class_name
@@ -57,12 +58,13 @@ class Numbers:
     """The expected size of the error, and of its square."""
 
     columns: list[str]
+    dated: frozenset[str]
     absolute: Any
     squared: Any
 
     def expected(self, frame: Any, said: Any, chances: Any) -> Known:
         """See ``Estimator``."""
-        inputs = _inputs(frame, self.columns, said)
+        inputs = _inputs(frame, self.columns, self.dated, said)
         return of_numbers(np.maximum(self.absolute.predict(inputs), 0), np.maximum(self.squared.predict(inputs), 0))
 
 
@@ -109,32 +111,42 @@ def estimation(model: Model, holdout: Labelled, predictions: Any, chances: Any) 
         return "it predicts several targets"
     if len(holdout) < LEAST_ROWS:
         return f"only {len(holdout)} rows were held out, and {LEAST_ROWS} are needed"
-    if model.task != "regression" and (model.output != "probability" or chances is None):
-        return "it gives no probabilities of rows that it was not trained on"
     names = class_names_of(model)
+    if names and (model.output != "probability" or chances is None):
+        return "it gives no probabilities of rows that it was not trained on"
     said, truth = values_of(predictions, names), values_of(holdout.labels, names)
     told = matrix(chances, len(names)) if names else None
-    features = holdout.features
+    usable = truth >= 0 if names else np.isfinite(truth) & np.isfinite(said)
+    if told is not None:
+        usable &= np.isfinite(told).all(axis=1)
+    if usable.sum() < LEAST_ROWS:
+        return f"only {usable.sum()} of the rows held out have an outcome, and {LEAST_ROWS} are needed"
+    features, said, truth = holdout.features[usable], said[usable], truth[usable]
+    told = None if told is None else told[usable]
+    rows_held = len(said)
 
     def parts_of(rows: Any) -> tuple[Any, Any, Any, Any]:
         return features.iloc[rows], said[rows], None if told is None else told[rows], truth[rows]
 
-    blocks = min(MOST_BLOCKS, max(FOLDS, len(holdout) // LEAST_BLOCK))
-    parts = np.array_split(np.arange(len(holdout)), blocks)
+    blocks = min(MOST_BLOCKS, max(FOLDS, rows_held // LEAST_BLOCK))
+    parts = np.array_split(np.arange(rows_held), blocks)
     differences: dict[str, list[float]] = {}
     for fold in range(FOLDS):
         own = parts[fold * blocks // FOLDS : (fold + 1) * blocks // FOLDS]
-        fitted = _fit(*parts_of(np.setdiff1d(np.arange(len(holdout)), np.concatenate(own))))
+        fitted = _fit(*parts_of(np.setdiff1d(np.arange(rows_held), np.concatenate(own))))
         for rows in own:
             frame, guessed, likely, came = parts_of(rows)
-            guess, fact = scores(fitted.expected(frame, guessed, likely)), scores(outcomes(guessed, likely, came))
+            guess, fact = (
+                scores(fitted.expected(frame, guessed, likely)),
+                scores(outcomes(guessed, likely, came, len(names))),
+            )
             for metric in guess.keys() & fact.keys():
                 differences.setdefault(metric, []).append(guess[metric] - fact[metric])
     return Estimation(
-        _fit(*parts_of(np.arange(len(holdout)))),
+        _fit(*parts_of(np.arange(rows_held))),
         "a second model of its errors" if model.task == "regression" else "its calibrated probabilities (CBPE)",
         {metric: float(np.sqrt(np.mean(np.square(each)))) for metric, each in sorted(differences.items())},
-        len(holdout) // blocks,
+        rows_held // blocks,
         blocks,
     )
 
@@ -154,20 +166,25 @@ def _fit(features: Any, said: Any, chances: Any, truth: Any) -> Estimator:
         rows = np.sort(np.random.default_rng(0).choice(len(said), MOST_ROWS, replace=False))
         features, said, truth = features.iloc[rows], said[rows], truth[rows]
     columns = list(features.columns)
-    inputs, errors = _inputs(features, columns, said), np.abs(said - truth)
+    dated = frozenset(name for name in columns if is_dated(features[name]))
+    inputs, errors = _inputs(features, columns, dated, said), np.abs(said - truth)
     made = {"max_iter": 60, "min_samples_leaf": max(20, len(said) // 50), "random_state": 0}
     absolute, squared = (HistGradientBoostingRegressor(**made).fit(inputs, size) for size in (errors, errors**2))
-    return Numbers(columns, absolute, squared)
+    return Numbers(columns, dated, absolute, squared)
 
 
-def outcomes(said: Any, chances: Any, truth: Any) -> Known:
-    """What ``scores`` takes, of n rows whose outcomes are known; arguments as of ``Estimator.expected``."""
-    if np.issubdtype(said.dtype, np.floating):
+def outcomes(said: Any, chances: Any, truth: Any, classes: int) -> Known:
+    """What ``scores`` takes, of n rows whose outcomes are known; arguments as of ``Estimator.expected``.
+
+    Args:
+        classes: How many there are; 0 of numbers.
+    """
+    if not classes:
         errors = np.abs(said - truth)
         return of_numbers(errors, errors**2)
-    classes = chances.shape[1] if chances is not None else int(max(said.max(), truth.max())) + 1
     happened = (truth[:, None] == np.arange(classes)).astype(float)
-    return of_classes(said, happened, None if chances is None else by_rank(chances))
+    ranked = chances is not None and np.isfinite(chances).all()
+    return of_classes(said, happened, by_rank(chances) if ranked else None)
 
 
 def class_names_of(model: Model) -> list[str]:
@@ -179,34 +196,50 @@ def values_of(values: Any, names: list[str]) -> Any:
     """Predictions or outcomes of shape [n]: places of classes, or numbers."""
     if names:
         return coded(values, names)
-    values = values.to_numpy() if hasattr(values, "to_numpy") else values
-    return np.array(values, dtype=float)
+    import pandas as pd
+
+    return as_numbers(pd.Series(values), dated=False)
 
 
 def matrix(chances: Any, classes: int) -> Any:
-    """Probabilities of shape [n, classes]; of two classes a model may tell the second's alone. None if some rows have
-    none.
+    """Probabilities of shape [n, classes]; of two classes a model may tell the second's alone. NaN in rows without any;
+    None if no row has any.
     """
-    try:
-        told = np.array(chances if hasattr(chances, "dtype") else list(chances), dtype=float)
-    except (TypeError, ValueError):
-        return None
-    if told.ndim == 1 and classes == 2:
-        told = np.column_stack([1 - told, told])
-    return told if told.ndim == 2 and not np.isnan(told).any() else None
+    if not hasattr(chances, "dtype"):
+        rows = list(chances)
+        nothing = [float("nan")] * classes
+        rows = [_each(row, classes) or nothing for row in rows] if any(_odd(row, rows[0]) for row in rows) else rows
+        chances = np.array(rows, dtype=float)
+    told = np.column_stack([1 - chances, chances]) if chances.ndim == 1 and classes == 2 else chances
+    return told if told.ndim == 2 and told.shape[1] == classes and np.isfinite(told).any() else None
 
 
-def _inputs(frame: Any, columns: list[str], predictions: Any) -> npt.NDArray[np.float64]:
+def _odd(row: Any, like: Any) -> bool:
+    """Whether a row's probabilities are none, or of another form than others'."""
+    return (
+        row is None
+        or isinstance(row, list) != isinstance(like, list)
+        or (isinstance(row, list) and len(row) != len(like))
+    )
+
+
+def _each(row: Any, classes: int) -> list[float] | None:
+    """A probability for each class; None if there are none."""
+    if isinstance(row, list):
+        return [float("nan") if value is None else float(value) for value in row] if len(row) == classes else None
+    return [1 - row, row] if isinstance(row, int | float) and classes == 2 else None
+
+
+def _inputs(frame: Any, columns: list[str], dated: frozenset[str], said: Any) -> npt.NDArray[np.float64]:
     """Numbers of shape [n, columns + 1]; texts by a hash, as trees only divide."""
     import pandas as pd
 
     found = []
     for name in columns:
         column = frame[name]
-        if pd.api.types.is_numeric_dtype(column):
-            found.append(column.to_numpy(dtype=float, na_value=np.nan))
-        else:
-            numbers = pd.to_numeric(column, errors="coerce")
-            texts = pd.util.hash_pandas_object(column.map(str), index=False).to_numpy() % 997
-            found.append(np.where(numbers.notna() | column.isna(), numbers.astype(float), texts.astype(float)))
-    return np.column_stack([*found, np.asarray(predictions, dtype=float)])
+        numbers = as_numbers(column, dated=name in dated)
+        if not pd.api.types.is_numeric_dtype(column) and name not in dated:
+            texts = pd.util.hash_pandas_object(column.astype(object).map(str), index=False).to_numpy() % 997
+            numbers = np.where(np.isfinite(numbers) | column.isna().to_numpy(), numbers, texts.astype(float))
+        found.append(numbers)
+    return np.column_stack([*found, np.asarray(said, dtype=float)])

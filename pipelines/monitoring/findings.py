@@ -43,7 +43,7 @@ def unexpected(columns: dict[str, Column], counts: dict[str, tuple[Counts, Any]]
         if column.kind == NUMBERS:
             found["outside"] = int(count[0] + count[-2])
         elif column.kind == CATEGORIES:
-            found["new"] = int(count[-2])
+            found["new"] = 0 if column.counts[-2] else int(count[-2])  # training has had rarer ones, too
         values, odd = values + rows, odd + sum(found.values())
         if any(found.values()):
             worst.append({"column": name, "rows": rows, **found})

@@ -181,8 +181,13 @@ def _kept(body: bytes | None, reference: Reference) -> dict[str, Any]:
 
 
 def _of(reference: Reference) -> str:
-    """Changes with what decides the bins and the groups."""
-    return _digest([reference.version, reference.declared, reference.favourable_is, sorted(reference.features)])
+    """Changes with the bins and the groups: those of a version change if a person's rows are erased from its training
+    rows.
+    """
+    columns = [*reference.features.values(), *reference.answers.values()]
+    bins = [(column.name, column.kind, column.names, column.edges.tolist()) for column in columns]
+    groups = [(name, each.names, each.edges) for name, each in reference.slices.items()]
+    return _digest([reference.version, bins, groups, reference.favourable, len(reference.holdout)])
 
 
 def _digest(parts: Any) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.context import Context
+from pipelines.monitoring.columns import as_numbers, is_dated
 from pipelines.monitoring.tables import Table
 from pipelines.serving.ids import time_of
 from pipelines.training.labelled import each_row, row_digests
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.monitoring.reference import Reference
 
 _HOUR = "%Y/%m/%d/%H"
+MOST_ALIKE = 0.1  # share of rows of the platform's own data that have the features of another
 AHEAD = timedelta(minutes=5)  # that another machine's clock may be
 
 
@@ -65,48 +67,38 @@ class Labels:
             for place, both in enumerate(zip(table.ids, table.places, strict=True)):
                 if both in self.by_id:
                     outcome[place], known[place] = self.by_id[both], True
-        if reference.model.task == "regression":
-            outcome[known] = [_number(value) for value in outcome[known]]
-            known[known] = np.isfinite(outcome[known].astype(float))
         return known, outcome
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def typed(frame: Any, like: Any) -> Any:
     """The same rows in the types of others, so that equal ones have equal digests."""
-    import pandas as pd
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    return frame.assign(
-        **{
-            name: pd.to_numeric(frame[name], errors="coerce").astype(float)
-            for name in frame.columns
-            if is_numeric_dtype(like[name]) or is_bool_dtype(like[name])
-        }
-    )
+    found = {}
+    for name in frame.columns:
+        kind = like[name].dtype
+        kind = getattr(getattr(kind, "categories", None), "dtype", kind)  # of pandas' categories their own
+        if is_numeric_dtype(kind) or is_bool_dtype(kind) or is_dated(like[name]):
+            found[name] = as_numbers(frame[name], dated=is_dated(like[name]))
+    return frame.assign(**found)
 
 
 def own_outcomes(context: Context, reference: Reference, training_set: Any) -> Own:
-    """Outcomes of held-out rows, and of those that have come since; never of rows that the version has learnt from."""
+    """Outcomes of held-out rows, or of all that have come since; never of rows that the version has learnt from, and
+    none where features do not tell rows apart.
+    """
     from pipelines.registry.evaluation import outcomes
 
     names = list(reference.training.features.columns)
     later = outcomes(context, reference.holdout, [reference.training], training_set)
-    digests, known = [], []
-    for rows in (later, reference.holdout):
-        if rows is not None:
-            digests.append(row_digests(typed(rows.features[names], reference.training.features), names).to_numpy())
-            known += each_row(rows.labels)
-    distinct, places = np.unique(np.concatenate(digests), return_index=True)
-    values = np.empty(len(known), dtype=object)
-    values[:] = known
-    return Own(f"{len(distinct)}-{int(distinct.sum()):x}", distinct, values[places])
+    rows = later if later is not None else reference.holdout
+    digests = row_digests(typed(rows.features[names], reference.training.features), names).to_numpy()
+    distinct, places, times = np.unique(digests, return_index=True, return_counts=True)
+    if (times > 1).sum() > MOST_ALIKE * len(distinct):
+        return Own()
+    values, once = np.empty(len(rows), dtype=object), times == 1
+    values[:] = each_row(rows.labels)
+    return Own(f"{once.sum()}-{int(distinct[once].sum()):x}", distinct[once], values[places[once]])
 
 
 def folder_of(model: str, hour: datetime) -> str:
@@ -124,7 +116,7 @@ def read(context: Context, keys: Iterable[str]) -> dict[tuple[str, int], Any]:
                 prediction_id, values = str(document["eventMetadata"]["eventId"]).lower(), values_of(document)
             except (ValueError, KeyError, TypeError):
                 continue  # no ground truth
-            found |= {(prediction_id, place): value for place, value in enumerate(values) if value not in (None, "")}
+            found |= {(prediction_id, place): value for place, value in enumerate(values) if value != ""}
     return found
 
 
@@ -135,10 +127,15 @@ def values_of(document: dict[str, Any]) -> list[Any]:
         ValueError, KeyError, TypeError: It is none.
     """
     told = document["groundTruthData"]
-    if told.get("encoding") == "JSON":
-        value = json.loads(told["data"])
-        return value if isinstance(value, list) else [value]
-    return [part.strip() for part in str(told["data"]).split("\n")]
+    if not isinstance(told, dict):
+        raise TypeError("groundTruthData is an object")
+    if told.get("encoding") != "JSON":
+        return [part.strip() for part in str(told["data"]).split("\n")]
+    value = json.loads(told["data"])
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str | int | float | None) for each in values):
+        raise TypeError("an outcome is a text or a number")
+    return ["" if each is None else each for each in values]
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ class Label:
 
 
 def write(context: Context, labels: Iterable[Label]) -> list[str]:
-    """Store outcomes; returns the addresses. The same outcomes again are the same files.
+    """Store outcomes; returns the addresses. Of two for the same prediction, the one that is stored later holds.
 
     Raises:
         ValueError: Of an id that no server has given.
@@ -166,7 +163,7 @@ def write(context: Context, labels: Iterable[Label]) -> list[str]:
     for label in labels:
         hour = folder_of(context.model, time_of(label.prediction_id))
         hours.setdefault(hour, {}).setdefault(label.prediction_id.lower(), {})[label.row] = label.value
-    written = []
+    bodies = {}
     for folder, by_id in sorted(hours.items()):
         lines = [
             json.dumps(
@@ -182,6 +179,7 @@ def write(context: Context, labels: Iterable[Label]) -> list[str]:
             for prediction_id, rows in sorted(by_id.items())
         ]
         body = "\n".join(lines).encode()
-        key = f"{folder}{hashlib.sha256(body).hexdigest()[:32]}.jsonl"
-        written.append(context.put("curated", key, body, "application/json"))
-    return written
+        # S3 tells when it was written to the second; what follows within it is later by its name.
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{hashlib.sha256(body).hexdigest()[:16]}"
+        bodies[f"{folder}{name}.jsonl"] = body
+    return [context.put("curated", key, body, "application/json") for key, body in bodies.items()]

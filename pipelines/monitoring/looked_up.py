@@ -13,7 +13,8 @@ from pipelines.serving.ids import time_of
 
 
 def fill(context: Context, served: Served) -> int:
-    """Give each row that was asked for by its key its features; returns how many stay without them.
+    """Give each row that was asked for by its key its features; returns how many have none any more, which are left
+    out.
 
     The features step keeps what it has put online, run by run; a row gets what the last run before it had left.
     """
@@ -37,11 +38,12 @@ def fill(context: Context, served: Served) -> int:
                 if (found := known.get(str(served.rows[row][view.key]))) is not None:
                     served.rows[row] = {**served.rows[row], **found}
                     unknown.discard(row)
+    served.leave_out(unknown)
     return len(unknown)
 
 
 def _before(there: list[tuple[datetime, str]], prediction_id: str) -> str:
-    """The last one before a prediction; the first if none is, or if its time is unknown."""
+    """The last one before a prediction; the first if none is, and the last if its time is unknown."""
     try:
         at = time_of(prediction_id)
     except ValueError:

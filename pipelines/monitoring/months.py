@@ -11,8 +11,8 @@ TIME = "event_timestamp"
 
 
 def by_month(frame: Any, target: str, reference: Any) -> list[dict[str, Any]]:
-    """Each month's rows, the mean of the outcome, and the largest population stability index of a feature with its
-    name: the sum of ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference.
+    """Each month's rows, the mean of the outcome (None of texts), and the largest population stability index of a
+    feature with its name: the sum of ``(p - q) * ln(p / q)`` over ten bins of equal share in the reference.
 
     Args:
         frame: A model's newest training set, with the time of each row.
@@ -23,7 +23,9 @@ def by_month(frame: Any, target: str, reference: Any) -> list[dict[str, Any]]:
     columns = [
         name
         for name in reference.columns
-        if name in frame and pd.api.types.is_numeric_dtype(frame[name]) and reference[name].notna().any()
+        if name in frame
+        and all(pd.api.types.is_numeric_dtype(each[name]) for each in (frame, reference))
+        and reference[name].notna().any()
     ]
     if not columns:
         return []
@@ -45,12 +47,13 @@ def by_month(frame: Any, target: str, reference: Any) -> list[dict[str, Any]]:
             np.maximum(wanted, PSI_LEAST),
         )
         psi[:, place] = ((shares - wanted) * np.log(shares / wanted)).sum(axis=1)
-    outcomes = frame[target].groupby(month_of).agg(["size", "mean"])
+    numeric = pd.api.types.is_numeric_dtype(frame[target])  # or a truth value; texts have no mean
+    outcomes = (frame[target].astype(float) if numeric else frame[TIME].isna()).groupby(month_of).agg(["size", "mean"])
     return [
         {
             "month": name,
             "rows": int(outcomes.loc[index, "size"]),
-            "outcome": round(float(outcomes.loc[index, "mean"]), 4),
+            "outcome": round(float(outcomes.loc[index, "mean"]), 4) if numeric else None,
             "psi": round(float(psi[index].max()), 4),
             "column": columns[int(psi[index].argmax())],
         }

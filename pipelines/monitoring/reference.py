@@ -12,7 +12,8 @@ import numpy as np
 
 from pipelines.context import Context
 from pipelines.monitoring.columns import Column
-from pipelines.monitoring.estimating import Estimation, class_names_of, estimation, matrix
+from pipelines.monitoring.estimating import Estimation, class_names_of, estimation, matrix, values_of
+from pipelines.monitoring.scores import coded
 from pipelines.registry import evaluation
 from pipelines.registry.versions import Registry
 from pipelines.serving.models.bundle import Model, load, unpack
@@ -104,22 +105,27 @@ class Reference:
         if self.model.targets:
             return None
         said = self.favourable_is
-        if self.model.task == "regression":
+        names = class_names_of(self.model)
+        if not names:
+            known = values_of(self.training.labels, names)
+            above = known[known > np.nanmedian(known)]
+            if not said:
+                return Favourable(least=float(above.min())) if len(above) else None
             try:
-                return Favourable(least=float(said) if said else float(np.median(self.training.labels)))
+                return Favourable(least=float(said))
             except ValueError:
                 raise GroundplanError(
                     f"favourable is {said!r}; the model predicts numbers, so expected the least favourable number",
                     where="model.yaml, card.favourable",
                 ) from None
-        names = class_names_of(self.model)
-        if said and said not in names:
+        place = int(coded([said], names)[0])
+        if said and place < 0:
             raise GroundplanError(
                 f"favourable is {said!r}, which is not a class of the model",
                 where="model.yaml, card.favourable",
                 fix=f"known: {', '.join(names)}",
             )
-        return Favourable(said or names[1]) if said or len(names) == 2 else None
+        return Favourable(names[place if said else 1]) if said or len(names) == 2 else None
 
 
 def reference_of(context: Context, version: str) -> Reference:

@@ -18,15 +18,31 @@ first and of the second, by the second's probability).
 
 
 def coded(values: Any, names: list[str]) -> npt.NDArray[np.int64]:
-    """The place of each of n classes among the names; -1 of one that is not among them."""
+    """The place of each of n classes among the names, however a table or a model writes it; -1 of one that is none."""
     place = {name: number for number, name in enumerate(names)}
     values = values.tolist() if hasattr(values, "tolist") else list(values)
-    codes = {value: place.get(class_name(value), -1) for value in set(values)}
+    values = [value.item() if hasattr(value, "item") else value for value in values]
+    values = [value if isinstance(value, str | int | float) else None for value in values]
+    codes = {value: _place(value, place) for value in set(values)}
     return np.array([codes[value] for value in values], dtype=np.int64)
 
 
+def _place(value: Any, place: dict[str, int]) -> int:
+    """A text may be a class by itself (``01``), or a number or a truth value that a table has turned into a text."""
+    name = class_name(value)
+    if name not in place and isinstance(value, str):
+        text = value.strip()
+        try:
+            name = class_name({"true": True, "false": False}[text.lower()] if text.isalpha() else float(text))
+        except (KeyError, ValueError):
+            name = text
+    return place.get(name, -1)
+
+
 def of_numbers(absolute: Any, squared: Any) -> Known:
-    """Sums of n errors."""
+    """Sums of n errors; one that is not finite does not count."""
+    finite = np.isfinite(squared)
+    absolute, squared = absolute[finite], squared[finite]
     return {"rows": len(absolute), "absolute": float(np.sum(absolute)), "squared": float(np.sum(squared))}
 
 
@@ -58,6 +74,8 @@ def of_groups(groups: npt.NDArray[np.int64], number: int, predicted: Any, outcom
     """
     if not classes:
         errors = np.abs(predicted - outcomes)
+        finite = np.isfinite(errors**2)
+        groups, errors = groups[finite], errors[finite]
         sums = [np.bincount(groups, weights, number).tolist() for weights in (None, errors, errors**2)]
         return [dict(zip(("rows", "absolute", "squared"), each, strict=True)) for each in zip(*sums, strict=True)]
     valid = (predicted >= 0) & (outcomes >= 0)

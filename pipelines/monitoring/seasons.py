@@ -44,7 +44,9 @@ def in_season(
         wanted.append((times.dt.weekday, days, ", ".join(f"{WEEKDAYS[day]}s" for day in sorted(days))))
     clock = {each.hour for each in hours}
     if span >= timedelta(days=2) and looked < timedelta(hours=20):
-        wanted.append((times.dt.hour, clock, f"{min(clock)} to {max(clock) + 1} o'clock UTC"))
+        in_a_row = max(clock) - min(clock) + 1 == len(clock)
+        says = f"{min(clock)} to {max(clock) + 1}" if in_a_row else ", ".join(map(str, sorted(clock)))
+        wanted.append((times.dt.hour, clock, f"{says} o'clock UTC"))
     kept, words = known, list[str]()
     for values, among, says in wanted:
         narrower = kept & values.isin(among).to_numpy()

@@ -34,7 +34,7 @@ class Table:
     Attributes:
         frame: Their features.
         said: What was predicted, shape [n]: places of classes, or numbers; empty of several targets.
-        chances: Of shape [n, classes]; None where some rows have none.
+        chances: Of shape [n, classes], NaN in rows that have none; None where none has.
         ids, places: Of each row's prediction, and its place in the request.
     """
 
@@ -63,11 +63,12 @@ def joined(tables: Sequence[Table]) -> Table:
     tables = [table for table in tables if len(table)] or list(tables[:1])
     if len(tables) == 1:
         return tables[0]
-    chances = [table.chances for table in tables]
+    classes = next((table.chances.shape[1] for table in tables if table.chances is not None), 0)
+    chances = [np.full((len(table), classes), np.nan) if table.chances is None else table.chances for table in tables]
     return Table(
         pd.concat([table.frame for table in tables], ignore_index=True),
         np.concatenate([table.said for table in tables]),
-        None if any(each is None for each in chances) else np.concatenate(chances),
+        np.concatenate(chances) if classes else None,
         [each for table in tables for each in table.ids],
         [each for table in tables for each in table.places],
     )
@@ -159,9 +160,7 @@ def _events(connection: Any, asked: str, told: str, version: str, text: str) -> 
 
 def _matrix(chances: Any, classes: int) -> Any:
     """Probabilities from JSON texts: each row's a number, or a list of them."""
-    if chances.isna().any():
-        return None
-    return matrix(orjson.loads(f"[{','.join(chances)}]"), classes)
+    return matrix(orjson.loads(f"[{','.join(chances.fillna('null'))}]"), classes)
 
 
 def _quoted(text: str) -> str:

@@ -5,6 +5,7 @@ outcomes, bias, freshness, cost; published as metrics, whose alarms follow.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,7 +48,7 @@ def monitor(context: Context) -> dict[str, Any]:
     frame = training_set(context) if context.definition.features else None
     counts, now = _counted(context, reference, frame), datetime.now(UTC)
     objectives = context.objectives(reference.model.task)
-    recent = _window(counts, now)
+    recent = _window(counts, now, LONGEST, lambda each: each["rows"])
     rows = findings.total(list(recent.values()))
     found: dict[str, Any] = {
         "version": reference.version,
@@ -102,12 +103,14 @@ def _counted(context: Context, reference: Reference, frame: Any) -> dict[datetim
         time.sleep(0.5)
 
 
-def _window(counts: dict[datetime, Document], now: datetime) -> dict[datetime, Document]:
-    """Hours of the last day with rows; of few rows as many more as it takes, up to a week."""
+def _window(
+    counts: dict[datetime, Document], end: datetime, longest: timedelta, rows: Callable[[Document], int]
+) -> dict[datetime, Document]:
+    """Hours of the day before a moment that have rows; where those are few, as many more as it takes."""
     found: dict[datetime, Document] = {}
-    for hour in sorted((hour for hour, each in counts.items() if each["rows"]), reverse=True):
-        enough = sum(each["rows"] for each in found.values()) >= ENOUGH_ROWS
-        if hour <= now - LONGEST or (hour <= now - WINDOW and enough):
+    for hour in sorted((hour for hour, each in counts.items() if rows(each)), reverse=True):
+        enough = sum(map(rows, found.values())) >= ENOUGH_ROWS
+        if hour <= end - longest or (hour <= end - WINDOW and enough):
             break
         found[hour] = counts[hour]
     return found
@@ -116,7 +119,7 @@ def _window(counts: dict[datetime, Document], now: datetime) -> dict[datetime, D
 def _drift(
     context: Context, reference: Reference, rows: Document, recent: dict[datetime, Document], frame: Any
 ) -> dict[str, Any]:
-    current, said = counts_of(rows["features"]), counts_of(rows["answers"])
+    current, said = counts_of(rows["features"]), counts_of(rows.get("answers", {}))
     columns, season = reference.features, ""
     if frame is not None and not context.definition.recording:  # whose time is not that of the predictions
         features = reference.training.features
@@ -130,7 +133,7 @@ def _drift(
             f"only {rows['rows']} rows: at least {drift.LEAST_ROWS} are needed to say whether they have changed"
         )
     if rows["unknown"]:
-        notes.append(f"{rows['unknown']:,} rows were asked for by keys whose features are not known any more")
+        notes.append(f"{rows['unknown']:,} more were asked for by keys whose features are not known any more")
     return {
         "drift_share": len(drifted) / len(found),
         "drifted_columns": drifted,
@@ -147,11 +150,18 @@ def _drift(
 def _quality(
     reference: Reference, rows: Document, counts: dict[datetime, Document], objectives: ModelObjectives
 ) -> dict[str, Any]:
-    """With the outcomes of a month, as they come late; the estimate is of the window."""
-    realised = findings.realised(reference, findings.total(list(counts.values())))
+    """As it turned out for the newest predictions with outcomes, which come late; the estimate is of the window."""
+    newest = max((hour for hour, each in counts.items() if _outcomes(each)), default=None)
+    known = {} if newest is None else _window(counts, newest + timedelta(hours=1), OUTCOMES_FOR, _outcomes)
+    realised = findings.realised(reference, findings.total(list(known.values())))
+    realised["begin"] = min(known).isoformat() if known else ""
     metric = objectives.quality.metric
     quality = {metric: realised["metrics"][metric]} if realised["rows"] and metric in realised["metrics"] else {}
     return {"quality": quality, "realised": realised, "estimated": findings.estimated(reference, rows)}
+
+
+def _outcomes(counts: Document) -> int:
+    return int(counts.get("labelled", {}).get("outcomes", {}).get("rows", 0))
 
 
 def _days(reference: Reference, counts: dict[datetime, Document]) -> list[dict[str, Any]]:
@@ -196,7 +206,7 @@ def _draw(context: Context, reference: Reference, found: list[Any], recent: dict
 def _waiting(found: dict[str, Any], counts: dict[datetime, Document], now: datetime) -> list[str]:
     """What is said where outcomes should have come by now."""
     oldest = min((hour for hour, each in counts.items() if each["rows"]), default=now)
-    if found.get("realised", {}).get("rows") or now - oldest < WINDOW:
+    if not found["requests"] or found["realised"]["rows"] or now - oldest < WINDOW:
         return []
     return [f"no outcome is known of predictions up to {(now - oldest).days} days old; groundplan labels brings them"]
 
@@ -234,7 +244,9 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
         metrics["prediction_drift"] = max((item["effect"] for item in found["answers"]), default=None)
     if (realised := found.get("realised")) and realised["rows"] >= findings.FEW:
         metrics |= found["quality"]
-        metrics |= {"outcomes": float(realised["rows"]), "concept_drift": float(len(realised["concept_drift"]))}
+        metrics["outcomes"] = float(realised["rows"])
+        if "why" not in found["estimated"]:
+            metrics["concept_drift"] = float(len(realised["concept_drift"]))
     if told := found.get("estimated", {}).get("metrics", {}).get(objectives.quality.metric):
         metrics |= {f"{objectives.quality.metric}_estimated": told["value"]}
     treated = [item["post_training"] for item in found.get("facets", []) if "post_training" in item]

@@ -26,6 +26,8 @@ class Slice:
         """The slice of each of n values: an array of n texts."""
         import pandas as pd
 
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(object)
         if not self.edges:
             known = {*self.names}
             texts = {value: text if (text := _text(value)) in known else OTHERS for value in column.dropna().unique()}
@@ -81,4 +83,6 @@ def large_enough(slices: dict[str, Any], rows: int = LEAST_ROWS) -> Iterator[tup
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:g}"
+    return str(value)

@@ -30,6 +30,17 @@ EVALUATED: dict[str, Any] = {
         {"column": "sex", "value": "a", "rows": 40, "metrics": {"mae": 41.0}},
         {"column": "sex", "value": "b", "rows": 49, "metrics": {"mae": 46.5}},
     ],
+    "groups": [
+        {
+            "column": "sex",
+            "value": value,
+            "rows": 40,
+            "pre_training": {"DPL": 0.05},
+            "post_training": {"DPPL": difference, "DI": 0.8},
+        }
+        for value, difference in (("a", 0.1), ("b|c", -0.3))
+    ]
+    + [{"column": "age", "value": "young", "rows": 7, "note": "fewer than 30 rows"}],
     "calibration": {"of": "the prediction", "error": 3.2, "bins": [{"rows": 89, "said": 150.0, "seen": 153.2}]},
     "champion": {
         "version": "v1.2.0",
@@ -94,3 +105,10 @@ def test_names_that_mean_something_in_markdown_stay_names() -> None:
     slices = [{"column": "plan|kind", "value": "<b>`x`", "rows": 9, "metrics": {"mae": 1.0}}]
     row = next(line for line in report(slices=slices).splitlines() if "plan" in line)
     assert row == r"| plan\|kind &lt;b&gt;\`x\` | 9 | 1 |"
+
+
+def test_groups_that_are_treated_differently_are_named() -> None:
+    text = report()
+    assert "| group | rows | DPL of the training labels | DPPL | DI | AD | RD |" in text
+    assert text.index("| sex b\\|c | 40 | 0.05 | -0.3 | 0.8 |  |  |") < text.index("| sex a | 40 | 0.05 | 0.1 |")
+    assert "age young" not in text and "Groups" not in report(groups=[])

@@ -19,7 +19,7 @@ def test_what_a_classifier_is_estimated_at_comes_true_however_the_rows_shift(shi
     now = people(4_000, 11, shift)
     predictions, chances = said(now)
     guess = scores(found.estimator.expected(now, np.array(predictions), chances))
-    fact = scores(outcomes(np.array(predictions), chances, late(now, 12)))
+    fact = scores(outcomes(np.array(predictions), chances, late(now, 12), 2))
     assert set(guess) == set(fact) == {"accuracy", "balanced_accuracy", "correct_warnings", "roc_auc"}
     for metric, value in guess.items():
         low, high = found.interval(metric, value, len(now))
@@ -35,7 +35,7 @@ def test_what_a_regression_is_estimated_at_comes_true_however_the_rows_shift(shi
     now = people(3_000, 11).assign(b=lambda rows: rows["b"] + shift)
     predictions = (10 * now["a"]).to_numpy()
     guess = scores(found.estimator.expected(now, predictions, None))
-    fact = scores(outcomes(predictions, None, amounts(now, 12)))
+    fact = scores(outcomes(predictions, None, amounts(now, 12), 0))
     low, high = found.interval("mae", guess["mae"], len(now))
     assert low <= fact["mae"] <= high
     assert guess["mae"] == pytest.approx(fact["mae"], rel=0.1), "on the held-out rows it was another"
@@ -49,7 +49,9 @@ def test_flipped_outcomes_are_not_seen_without_them() -> None:
     predictions, chances = said(now)
     guess = scores(found.estimator.expected(now, np.array(predictions), chances))["accuracy"]
     truth = late(now, 22)
-    good, flipped = (scores(outcomes(np.array(predictions), chances, each))["accuracy"] for each in (truth, 1 - truth))
+    good, flipped = (
+        scores(outcomes(np.array(predictions), chances, each, 2))["accuracy"] for each in (truth, 1 - truth)
+    )
     low, high = found.interval("accuracy", guess, len(now))
     assert low <= good <= high and flipped < low
 
@@ -66,7 +68,7 @@ def test_several_classes_are_estimated_too() -> None:
     made = estimation(model(classes=names), holdout, [names[place] for place in told[:half]], chances[:half])
     assert isinstance(made, Estimation) and set(made.off) == {"accuracy", "balanced_accuracy"}
     guess = scores(made.estimator.expected(frame[half:], told[half:], chances[half:]))
-    fact = scores(outcomes(told[half:], chances[half:], truth[half:]))
+    fact = scores(outcomes(told[half:], chances[half:], truth[half:], 3))
     assert guess == pytest.approx(fact, abs=0.03)
 
 
@@ -93,7 +95,7 @@ def test_metrics_from_sums_are_those_of_the_rows() -> None:
     truth, told = random.integers(0, 2, 3_000), random.random(3_000)
     told = np.where(truth == 1, told**0.6, told)
     predicted, chances = (told >= 0.5).astype(int), np.column_stack([1 - told, told])
-    parts = [outcomes(predicted[half], chances[half], truth[half]) for half in (slice(0, 1_000), slice(1_000, None))]
+    parts = [outcomes(predicted[half], chances[half], truth[half], 2) for half in (slice(0, 1_000), slice(1_000, None))]
     found = scores(added(*parts))
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     assert found["roc_auc"] == pytest.approx(roc_auc_score(truth, told), abs=2e-3), "in 200 bins"
@@ -109,10 +111,18 @@ def test_a_class_nobody_knows_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chances", "shape"),
-    [([0.2, 0.7], (2, 2)), ([[0.8, 0.2], [0.3, 0.7]], (2, 2)), ([0.2, None], None), ([[0.1, 0.9], 0.5], None)],
-    ids=["of the second class", "of each", "one has none", "of two forms"],
+    ("chances", "known"),
+    [
+        ([0.2, 0.7], 2),
+        ([[0.8, 0.2], [0.3, 0.7]], 2),
+        ([0.2, None], 1),
+        ([[0.1, 0.9], 0.5], 2),
+        ([[0.1, 0.9], [0.1, 0.2, 0.7]], 1),
+        ([None, None], 0),
+    ],
+    ids=["of the second class", "of each", "one has none", "of two forms", "of three classes", "none has any"],
 )
-def test_probabilities_come_in_two_forms(chances: list[object], shape: tuple[int, int] | None) -> None:
+def test_probabilities_come_in_two_forms(chances: list[object], known: int) -> None:
     found = matrix(chances, 2)
-    assert (found is None) if shape is None else (found.shape == shape and np.allclose(found.sum(axis=1), 1))
+    assert found is None if not known else found.shape == (2, 2)
+    assert not known or np.isclose(found.sum(axis=1), 1).sum() == known

@@ -126,9 +126,8 @@ def labels(
         print(json.dumps(asdict(stored), indent=1))
         return
     empty = f"; {stored.empty:,} without a label left out" if stored.empty else ""
-    print(
-        f"{stored.outcomes:,} outcome{'' if stored.outcomes == 1 else 's'} of predictions from {stored.begin} to {stored.end}{empty}"
-    )
+    number = f"{stored.outcomes:,} outcome{'' if stored.outcomes == 1 else 's'}"
+    print(f"{number} of predictions from {stored.begin} to {stored.end}{empty}")
     if stored.captured < stored.looked_for:
         missing = f"{stored.looked_for - stored.captured} of {stored.looked_for}"
         print(

@@ -581,6 +581,7 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
     assert done.returncode == 1 and found["drift_share"] > 0.5 and found["alarms"]["drift"] == "ALARM"
 
 
+@pytest.mark.drill
 def test_outcomes_are_brought_by_the_ids_of_predictions(project: Path, runtime: Any, tmp_path: Path) -> None:
     """Late ones, from a table that a person brings; wrong ones are refused as a whole."""
     asked = [

@@ -178,6 +178,7 @@ def test_a_good_version_gets_its_share_step_by_step(publish: Any, aws: Any, monk
     assert all(version for _, _, version in users.answers), "no request has failed"
 
 
+@pytest.mark.drill
 def test_where_users_ask_ten_times_an_hour_there_is_not_enough_evidence(publish: Any, aws: Any) -> None:
     context = publish("realtime")
     users = Asking(context, aws)
@@ -198,6 +199,7 @@ def test_where_users_ask_ten_times_an_hour_there_is_not_enough_evidence(publish:
     assert [version for _, _, version in users.answers][-1] == "v2.0.0"
 
 
+@pytest.mark.drill
 def test_a_shadow_answers_nobody_and_is_judged(publish: Any, aws: Any) -> None:
     objectives = {"canary": {"shadow": True, "wait_minutes": 1}}
     context = publish("realtime", objectives=objectives)

@@ -125,6 +125,7 @@ with mlflow.start_run():
 """
 
 
+@pytest.mark.drill
 def test_a_run_is_reproduced_and_what_can_not_be_is_said(
     home: Home, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

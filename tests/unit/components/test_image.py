@@ -59,7 +59,7 @@ def test_what_is_signed_is_a_digest_and_so_is_what_is_attested() -> None:
     assert commands[0].startswith("test") and commands.index(cosign[0]) > commands.index('docker push "$IMAGE_URI"')
 
 
-@pytest.mark.slow  # it reads every installed package
+@pytest.mark.drill  # it reads every installed package
 def test_the_image_s_command_for_its_bill_of_materials_works(tmp_path: Path) -> None:
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator

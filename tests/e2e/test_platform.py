@@ -564,7 +564,8 @@ def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
     assert first.returncode == 0, first.stderr
     calm = json.loads(first.stdout)
     assert calm["alarms"]["drift"] == "OK" and calm["quality"]["mae"] == pytest.approx(44.05, abs=0.5)
-    assert Path(calm["report"]).stat().st_size > 10_000
+    assert Path(calm["drawing"]).stat().st_size > 10_000
+    assert "known outcomes" in Path(calm["report"]).read_text(encoding="utf-8")
     rows = [[0.15 + row / 5000, *[0.12] * 9] for row in range(200)]
     runtime.invoke_endpoint(
         EndpointName="groundplan-local-diabetes-rf",

@@ -19,7 +19,7 @@ from pipelines.serving.ids import ERASED_ON, NAME, time_of
 FOLDER, BATCH = "capture/", "batch/"
 LATEST = timedelta(hours=2)  # after its answer, an event was written or lost; SageMaker takes minutes
 _EARLIEST = timedelta(minutes=1)  # of two machines' clocks
-_HOUR = "%Y/%m/%d/%H/"
+HOUR = "%Y/%m/%d/%H/"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,16 @@ class Captured:
     request: dict[str, Any]
     answer: dict[str, Any]
     erased_on: str = ""
+
+
+def requests_of(key: str) -> str:
+    """Key of the requests that a batch job's file of answers is about, line by line."""
+    return key.replace("/out/", "/in/", 1).removesuffix(".out")
+
+
+def answers_of(key: str) -> str:
+    """Key of the answers to a batch job's file of requests."""
+    return key.replace("/in/", "/out/", 1) + ".out"
 
 
 def find(context: Context, prediction_id: str) -> Captured | None:
@@ -81,7 +91,7 @@ def _folders(context: Context) -> Iterator[str]:
 
 def _keys(context: Context, folder: str, begin: datetime, end: datetime) -> Iterator[str]:
     """Files that may have been written between two moments, the first ones first."""
-    start, last = f"{folder}{begin:{_HOUR}%M}", f"{folder}{end:{_HOUR}%M}~"
+    start, last = f"{folder}{begin:{HOUR}%M}", f"{folder}{end:{HOUR}%M}~"
     return takewhile(lambda key: key <= last, context.keys("models", folder, start))
 
 
@@ -123,7 +133,7 @@ def _in_batches(context: Context, wanted: str, at: datetime) -> Captured | None:
         for number, line in enumerate(body.splitlines()):
             answer = json.loads(line)
             if answer.get(NAME) == wanted:
-                asked = context.read("features", key.replace("/out/", "/in/", 1).removesuffix(".out")) or b""
+                asked = context.read("features", requests_of(key)) or b""
                 lines = asked.splitlines()
                 request = {"data": lines[number].decode(), "encoding": "JSON"} if number < len(lines) else {}
                 model, place = key.split("/")[1], f"s3://{bucket}/{key}"

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines.context import Context
-from pipelines.steps.endpoint import CHALLENGER, CHAMPION
+from pipelines.steps.endpoint import CHALLENGER, CHAMPION, metric_of
 
 PERIOD_S = 3600
 _COUNTED = (("Invocations", "Sum"), ("Invocation5XXErrors", "Sum"), ("ModelLatency", "Average"))
@@ -28,14 +28,7 @@ def answering(context: Context, begin: datetime, end: datetime) -> dict[str, Any
         {
             "Id": f"{metric.lower()}{place}",
             "MetricStat": {
-                "Metric": {
-                    "Namespace": "AWS/SageMaker",
-                    "MetricName": metric,
-                    "Dimensions": [
-                        {"Name": "EndpointName", "Value": context.endpoint_name},
-                        {"Name": "VariantName", "Value": variant},
-                    ],
-                },
+                "Metric": metric_of(context.endpoint_name, variant, metric),
                 "Period": PERIOD_S,
                 "Stat": statistic,
             },

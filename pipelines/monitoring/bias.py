@@ -38,7 +38,6 @@ POST_TRAINING = {
     "CDDPL": "conditional demographic disparity in predicted labels",
     "GE": "generalized entropy",
 }
-WITHOUT_OUTCOMES = ("DPPL", "DI", "CDDPL")
 LEAST_ROWS = 30  # of a facet and of all others; fewer say nothing
 CELLS = ("n", "positive", "tp", "fp", "fn", "tn")
 Cells = Mapping[str, float]

@@ -19,6 +19,8 @@ from typing import Any
 import orjson
 
 from pipelines.context import Context
+from pipelines.data.captures import BATCH, HOUR, requests_of
+from pipelines.data.captures import FOLDER as CAPTURED
 from pipelines.monitoring import labels, looked_up, tables
 from pipelines.monitoring.counting import Document, counted
 from pipelines.monitoring.labels import Labels, Own
@@ -32,8 +34,6 @@ FORM = 1  # of the documents; others are counted again
 LATE = timedelta(hours=2)  # after its prediction, an event was written or lost
 OWN_OUTCOMES = timedelta(days=7)  # for which outcomes in the platform's own data are looked for
 READERS, AT_ONCE = 8, 2  # files, hours
-_CAPTURED, _BATCHES = "capture", "batch"
-_HOUR = "%Y/%m/%d/%H/"
 
 
 @dataclass(frozen=True)
@@ -140,38 +140,37 @@ def newest(context: Context, begin: datetime, end: datetime) -> Iterator[File]:
 def _files(context: Context, begin: datetime, end: datetime) -> dict[datetime, list[File]]:
     """Files by the hour in which they were written, in order."""
     found: dict[datetime, list[File]] = defaultdict(list)
-    for variant in context.folders("models", f"{_CAPTURED}/{context.endpoint_name}/"):
-        for item in context.objects("models", variant, f"{variant}{begin:{_HOUR}}"):
-            try:
-                hour = datetime.strptime(item["Key"].removeprefix(variant)[:14], _HOUR).replace(tzinfo=UTC)
-            except ValueError:
-                continue  # not written by a capture
-            if hour > end:
-                break
+    for variant in context.folders("models", f"{CAPTURED}{context.endpoint_name}/"):
+        for hour, item in _by_hour(context, "models", variant, begin, end):
             found[hour].append(File("models", item["Key"], item["ETag"]))
-    batches = f"{_BATCHES}/{context.model}"
-    for item in context.objects("features", f"{batches}/out/"):
+    for item in context.objects("features", f"{BATCH}{context.model}/out/"):
         written = item["LastModified"].astimezone(UTC)
         if begin <= written <= end:
-            asked = item["Key"].replace(f"{batches}/out/", f"{batches}/in/", 1).removesuffix(".out")
             hour = written.replace(minute=0, second=0, microsecond=0)
-            found[hour].append(File("features", item["Key"], item["ETag"], asked))
+            found[hour].append(File("features", item["Key"], item["ETag"], requests_of(item["Key"])))
     return found
 
 
 def _outcomes(context: Context, begin: datetime, end: datetime) -> dict[datetime, list[tuple[str, str, str]]]:
     """When each file of outcomes was written, its key and its tag, by the hour of its predictions."""
     found: dict[datetime, list[tuple[str, str, str]]] = defaultdict(list)
-    prefix = f"{LABELS}{context.model}/"
-    for item in context.objects("curated", prefix, f"{prefix}{begin:{_HOUR}}"):
-        try:
-            hour = datetime.strptime(item["Key"].removeprefix(prefix)[:14], _HOUR).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-        if hour > end:
-            break
+    for hour, item in _by_hour(context, "curated", f"{LABELS}{context.model}/", begin, end):
         found[hour].append((item["LastModified"].isoformat(), item["Key"], item["ETag"]))
     return found
+
+
+def _by_hour(
+    context: Context, zone: str, prefix: str, begin: datetime, end: datetime
+) -> Iterator[tuple[datetime, dict[str, Any]]]:
+    """Objects of a folder with a folder for each hour, from one moment to another."""
+    for item in context.objects(zone, prefix, f"{prefix}{begin:{HOUR}}"):
+        try:
+            hour = datetime.strptime(item["Key"].removeprefix(prefix)[:14], HOUR).replace(tzinfo=UTC)
+        except ValueError:
+            continue  # in none of them
+        if hour > end:
+            return
+        yield hour, item
 
 
 def _kept(body: bytes | None, reference: Reference) -> dict[str, Any]:

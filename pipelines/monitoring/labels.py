@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.context import Context
+from pipelines.data.captures import HOUR
 from pipelines.monitoring.columns import as_numbers, is_dated
 from pipelines.monitoring.tables import Table
 from pipelines.serving.ids import time_of
@@ -28,7 +29,6 @@ from spec.zones import LABELS
 if TYPE_CHECKING:
     from pipelines.monitoring.reference import Reference
 
-_HOUR = "%Y/%m/%d/%H"
 MOST_ALIKE = 0.1  # share of rows of the platform's own data that have the features of another
 AHEAD = timedelta(minutes=5)  # that another machine's clock may be
 
@@ -103,7 +103,7 @@ def own_outcomes(context: Context, reference: Reference, training_set: Any) -> O
 
 def folder_of(model: str, hour: datetime) -> str:
     """Where the outcomes of an hour's predictions are."""
-    return f"{LABELS}{model}/{hour.astimezone(UTC):{_HOUR}}/"
+    return f"{LABELS}{model}/{hour.astimezone(UTC):{HOUR}}"
 
 
 def read(context: Context, keys: Iterable[str]) -> dict[tuple[str, int], Any]:

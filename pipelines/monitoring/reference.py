@@ -39,11 +39,6 @@ class Favourable:
         """Whether each of n values is: places of classes among the names, or numbers."""
         return values == names.index(self.name) if self.least is None else values >= self.least
 
-    @property
-    def says(self) -> str:
-        """In words."""
-        return f"{self.name}" if self.least is None else f"{self.least:.4g} or more"
-
 
 @dataclass(frozen=True)
 class Reference:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from pipelines.context import Context
+from pipelines.data.captures import FOLDER
 from pipelines.serving.ids import NAME
 from pipelines.serving.models.bundle import BESIDE
 from pipelines.serving.operating.capture import request_of
@@ -95,7 +96,8 @@ class Served:
         for name in ("rows", "predictions", "chances", "ids", "places"):
             each = getattr(self, name)
             setattr(self, name, [each[place] for place in kept])
-        self.looked_up = [number for number, place in enumerate(kept) if place in {*self.looked_up}]
+        looked_up = set(self.looked_up)
+        self.looked_up = [number for number, place in enumerate(kept) if place in looked_up]
 
     def frame(self, columns: Iterable[str]) -> Any:
         """The rows as a frame; a column that a row does not have is missing in it."""
@@ -133,6 +135,6 @@ def captured(
         purpose: What the requests were sent for; those of users, and of a deployment's end, have none.
     """
     served = Served()
-    for key in context.keys("models", f"capture/{context.endpoint_name}/{f'{variant}/' if variant else ''}"):
+    for key in context.keys("models", f"{FOLDER}{context.endpoint_name}/{f'{variant}/' if variant else ''}"):
         served.read(context.get("models", key), columns, version, purpose)
     return served

@@ -40,6 +40,12 @@ class Counts(NamedTuple):
     failed: int
 
 
+def metric_of(endpoint: str, variant: str, name: str) -> dict[str, Any]:
+    """What SageMaker counts of an endpoint's variant, as CloudWatch names it."""
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+    return {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": dimensions}
+
+
 @dataclass(frozen=True)
 class Answer:
     """The result of one request.
@@ -397,9 +403,7 @@ class EndpointClient:
         return counted
 
     def _statistic(self, variant: str, metric: str) -> dict[str, Any]:
-        dimensions = [{"Name": "EndpointName", "Value": self.name}, {"Name": "VariantName", "Value": variant}]
-        named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
-        return {"Metric": named, "Period": PERIOD_S, "Stat": "Sum"}
+        return {"Metric": metric_of(self.name, variant, metric), "Period": PERIOD_S, "Stat": "Sum"}
 
     def predict(self, rows: list[dict[str, Any]], variant: str, purpose: str = "") -> list[Any]:
         """Predictions of one variant.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.audit import records as audit
 from pipelines.context import Context, ModelDefinition, load_definition
 from pipelines.data import dead_letters, quarantine
+from pipelines.data.captures import BATCH, FOLDER, answers_of
 from pipelines.data.masking import masking_key
 from pipelines.data.people import PEOPLE, People
 from pipelines.data.person import ANSWERS, Person, answers_without, frames, gone, without_person, without_rows
@@ -206,8 +207,8 @@ def _follow(context: Context, person: Person) -> list[Scope]:
         union.setdefault(view.key, set()).update(of_views.get(view.name, set()))
     for zone, prefix in (
         ("features", f"training/{definition.model}/"),
-        ("features", f"batch/{definition.model}/"),
-        ("models", f"capture/{context.endpoint_name}/"),
+        ("features", f"{BATCH}{definition.model}/"),
+        ("models", f"{FOLDER}{context.endpoint_name}/"),
         ("models", f"{definition.model}/"),
         ("curated", f"runs/{definition.model}/"),
     ):
@@ -263,7 +264,7 @@ def _without(
     body, person = context.get(zone, key), _seen_in(zone, key, everywhere, scopes)
     if "/out/" in key and key.endswith(".out"):
         return {}, 0  # handled with the requests
-    if zone == "features" and key.startswith("batch/") and "/in/" in key:
+    if zone == "features" and key.startswith(BATCH) and "/in/" in key:
         return _of_batch(context, key, body, person)
     if key.endswith(ANSWERS):
         return {}, 0
@@ -276,7 +277,7 @@ def _without(
 
 
 def _of_batch(context: Context, key: str, body: bytes, person: Person) -> tuple[dict[str, bytes], int]:
-    out = key.replace("/in/", "/out/", 1) + ".out"
+    out = answers_of(key)
     try:
         answers = [json.loads(line) for line in context.get("features", out).splitlines()]
     except context.s3.exceptions.NoSuchKey:

@@ -62,7 +62,7 @@ lint: $(VENV)/.installed-test ## run the formatter, linter and type checker
 drill: $(VENV)/.installed-test ## run the slow tests: random kills, every stack brought up, second versions (nightly in CI)
 	@$(BIN)/python -m pytest tests -m drill
 
-pulumi: $(VENV)/.installed-test ## build the Pulumi CLI from its Go modules if it is not installed (needs Go; ten minutes, once)
+pulumi: $(VENV)/.installed-test ## build the Pulumi CLI and promtool from their Go modules if they are not installed (needs Go; ten minutes, once)
 	@$(BIN)/python -m tests.engine.build_cli
 
 engine: $(VENV)/.installed-test ## deploy every stack to the local cloud with the Pulumi CLI (from the PATH, or built by `make pulumi`)

@@ -15,6 +15,17 @@ from policies.stack import Item, Props, Stack
 ML = Family("machine learning", ("SOX 404", "SOC 2 CC8.1"))
 _DATA = ("GDPR 5(1)(d)", "SOC 2 PI1.2")
 _CLOSED = ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
+_COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
+# What rolls a deployment back, or begins something, when an alarm goes off.
+_WAIT_FOR_ALARMS = (
+    ENDPOINT,
+    "aws:appautoscaling/policy:Policy",
+    "aws:autoscaling/policy:Policy",
+    "aws:cloudwatch/eventRule:EventRule",
+    "aws:codedeploy/deploymentGroup:DeploymentGroup",
+    "aws:ecs/service:Service",
+    "aws:route53/healthCheck:HealthCheck",
+)
 _ALARM, _TOPIC = "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:msk/topic:Topic"
 DEAD_LETTERS = (".dlq", "-dlq")
 _NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
@@ -166,19 +177,21 @@ def alarmed(endpoint: Item, stack: Stack) -> Iterator[str]:
         yield "Nobody is told when it fails"
 
 
-@ML.resource(
+@ML.each(
     "alarm-reaches-somebody",
     "Alarms notify somebody",
     _ALARM,
+    _COMPOSITE,
     severity="medium",
     law=("SOC 2 CC7.2", "HIPAA 164.308(a)(6)"),
-    fix="Set alarm_actions.",
+    fix="Set alarm_actions, or use it in a composite alarm or to roll a deployment back.",
     risk="A failure is detected but nobody learns of it, so the damage grows until customers or auditors report it",
     url="https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html",
 )
-def alarm_tells(props: Props) -> Iterator[str]:
-    """At least one action; which one may be unknown."""
-    if not given(props, "alarmActions") or not len(props["alarmActions"]):
+def alarm_tells(alarm: Item, stack: Stack) -> Iterator[str]:
+    """At least one action, which may be unknown; or something else waits for it."""
+    actions = given(alarm.props, "alarmActions") and len(alarm.props["alarmActions"])
+    if not actions and not stack.mentioned(alarm, _COMPOSITE, *_WAIT_FOR_ALARMS):
         yield "Nobody is notified when it goes off"
 
 

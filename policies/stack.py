@@ -6,6 +6,7 @@ by the engine, which notes for each input the resources that it comes from; and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +83,19 @@ class Stack:
                     found.setdefault(target.urn, []).append(companion)
         return self._companions[place].get(item.urn, [])
 
+    def mentioned(self, item: Item, *types: str) -> bool:
+        """Whether a resource of some types comes from this one, or has its name or ARN in one of its texts."""
+        names = {text for key in _IDENTIFIERS for text in _texts(item.props, key)}
+        wanted = (
+            re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names))) if names else None
+        )
+        return any(
+            any(item.urn in urns for urns in other.references.values())
+            or (wanted is not None and any(wanted.search(text) for text in _all_texts(other.props)))
+            for other in self.of(*types)
+            if other.urn != item.urn
+        )
+
     def _sources(self, item: Item, key: str, types: tuple[str, ...], seen: set[str]) -> list[Item]:
         found = []
         for urn in item.references.get(key, ()):
@@ -121,6 +135,21 @@ def _texts(props: Any, path: str) -> set[str]:
         except UnknownValueError:
             continue
     return found
+
+
+def _all_texts(value: Any) -> Iterator[str]:
+    """Every known text, however deep."""
+    if isinstance(value, str):
+        yield value
+        return
+    if value is None or isinstance(value, (bool, int, float)):
+        return
+    for key in value if isinstance(value, Mapping) else range(len(value)):
+        try:
+            inner = value[key]
+        except UnknownValueError:
+            continue
+        yield from _all_texts(inner)
 
 
 class UndecidedError(UnknownValueError):

@@ -83,6 +83,26 @@ class NetworkOutputs(_Contract):
     security_group_id: str
 
 
+class ServiceLevelOutputs(_Contract):
+    """How a service level is counted, and what watches it.
+
+    Attributes:
+        says: What a good event is.
+        target: Share of good events, 0 to 1, over ``days``.
+        metrics: Queries of days for CloudWatch's GetMetricData; none where Managed Prometheus counts.
+        events, failed: Ids of those that are added up to all events, and to the bad ones.
+        alarms: Those that notify, by urgency.
+    """
+
+    says: str
+    target: float
+    days: int
+    metrics: tuple[dict[str, Any], ...] = ()
+    events: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    alarms: dict[str, str] = {}
+
+
 class Outputs(_Contract):
     """Names and addresses of everything that a pipeline uses, and its objectives.
 
@@ -115,6 +135,7 @@ class Outputs(_Contract):
     pipelines: dict[str, str]
     releases: dict[str, str] = {}
     alarms: dict[str, dict[str, str]]
+    service_levels: dict[str, dict[str, ServiceLevelOutputs]] = {}
     metrics_namespace: str
     alert_topics: dict[str, str]
     budget_name: str

@@ -15,6 +15,7 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 
+KNATIVE = "1.21.1"  # before 1.20.1, what requests are counted by had another name (spec.on_cluster.REQUEST)
 NAMESPACE = "knative-serving"  # of Knative and, since its chart creates the namespace, of its operator
 _ISTIO, _ON_SYSTEM_NODES = (
     "https://istio-release.storage.googleapis.com/charts",
@@ -48,7 +49,7 @@ _BEFORE: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
             }
         },
     ),
-    ("knative-operator", "knative-operator", "v1.19.0", "https://knative.github.io/operator", NAMESPACE, {}),
+    ("knative-operator", "knative-operator", f"v{KNATIVE}", "https://knative.github.io/operator", NAMESPACE, {}),
 )
 # KServe looks for Knative's kinds only once, when it starts, so it must start after them.
 _AFTER: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
@@ -113,6 +114,7 @@ class Operators(Component):
                 "annotations": {"pulumi.com/waitFor": "condition=Ready"},
             },
             spec={
+                "version": KNATIVE,
                 "ingress": {"istio": {"enabled": True}},
                 "config": {
                     # Fields of a restricted pod on a chosen pool, which Knative accepts only if configured to.

@@ -104,7 +104,7 @@ class Boundary(Component):
             ),
             signing(scope),
             Statement(("kms:Sign", "kms:GetPublicKey"), args.signing_key_arns),
-            Statement(("sns:Publish",), own("sns", f"{scope.name('alarms')}-*")),
+            Statement(("sns:Publish", "sns:ListSubscriptionsByTopic"), own("sns", f"{scope.name('alarms')}-*")),
             Statement(("aps:RemoteWrite", "aps:QueryMetrics"), own("aps", "workspace/*")),
             Statement(("eks:DescribeCluster",), own("eks", f"cluster/{prefix}-*")),
             Statement(("scheduler:GetSchedule",), own("scheduler", f"schedule/{prefix}/*")),

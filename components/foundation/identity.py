@@ -194,6 +194,9 @@ class Identity(Component):
                 ),
                 Statement(("sagemaker:StartPipelineExecution",), (f"{pipelines}-release",)),
                 Statement(("cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),
+                Statement(
+                    ("sns:ListSubscriptionsByTopic",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)
+                ),
                 Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
             ],
             # Brings a version from another environment: registers it, and can't approve it.

@@ -16,6 +16,11 @@ LONGEST_SECONDS = 900
 WRITABLE_MB = 10_240
 
 
+def function_name(scope: Scope, model: str) -> str:
+    """Physical name of the function that trains a model."""
+    return scope.name(model, "train", limit=64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerArgs(Args):
     """Args:
@@ -49,7 +54,7 @@ class Trainer(Component):
     def __init__(self, name: str, scope: Scope, args: TrainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
         tags = scope.tags("workflow", Model=args.model)
-        physical = scope.name(args.model, "train", limit=64)
+        physical = function_name(scope, args.model)
         logs = aws.cloudwatch.LogGroup(
             name,
             name=f"/{scope.project}/{scope.stack}/train/{args.model}",

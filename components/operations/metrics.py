@@ -20,21 +20,11 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.cluster.workloads import labels
 from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope
-from spec.on_cluster import REQUEST, SERVICE_LABEL
+from components.operations.rules import RECORDED, alerts, recorded
+from spec.service_levels import ServiceLevel, Urgency
 
 NAMESPACE = "monitoring"
 STACK_CHART_VERSION = "77.6.0"
-RECORDED = {
-    "namespace:cpu_used:ratio": (
-        'sum by (namespace) (rate(container_cpu_usage_seconds_total{container!=""}[5m]))'
-        ' / sum by (namespace) (kube_pod_container_resource_requests{resource="cpu"})'
-    ),
-    "model:requests:rate5m": f"sum by ({SERVICE_LABEL}) (rate({REQUEST}_count[5m]))",
-    "model:latency_p95:ms": (
-        f"1000 * histogram_quantile(0.95, sum by ({SERVICE_LABEL}, le) (rate({REQUEST}_bucket[5m])))"
-    ),
-    "pool:nodes:count": "count by (nodepool) (karpenter_nodeclaims_created_total)",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +32,14 @@ class MetricsArgs(Args):
     """Args:
     topic_arn: SNS topic that receives alerts.
     key_arn: Encrypts the workspace.
-    latency_ms: Promised latency by model served on the cluster.
+    levels: Service levels of the models on the cluster.
     """
 
     cluster: Cluster
     topic_arn: pulumi.Input[str]
     key_arn: pulumi.Input[str]
     log_retention_days: LogRetention
-    latency_ms: dict[str, float]
+    levels: dict[str, tuple[ServiceLevel, ...]]
 
 
 class Metrics(Component):
@@ -84,7 +74,7 @@ class Metrics(Component):
             f"{name}-rules",
             name="platform",
             workspace_id=workspace.id,
-            data=json.dumps(rules(args.latency_ms)),
+            data=json.dumps(alerts(args.levels)),
             tags=tags,
             opts=self.child(),
         )
@@ -135,7 +125,7 @@ class Metrics(Component):
             api_version="monitoring.coreos.com/v1",
             kind="PrometheusRule",
             metadata={"name": "platform", "namespace": NAMESPACE, "labels": labels(scope, "rules")},
-            spec=rules(args.latency_ms),
+            spec=recorded(),
             opts=after,
         )
         CustomResource(
@@ -165,78 +155,22 @@ class Metrics(Component):
         self.register_outputs({"workspace_id": workspace.id})
 
 
-def rules(latency_ms: dict[str, float]) -> dict[str, Any]:
-    """Recording and alert rules in Prometheus' own form, the same for the managed service and for the cluster."""
-    at_limit = "kube_horizontalpodautoscaler_status_current_replicas >= kube_horizontalpodautoscaler_spec_max_replicas"
-    used, hard = ('kube_resourcequota{type="used"}', 'kube_resourcequota{type="hard"}')
-    alerts: list[tuple[str, str, str, str]] = [
-        (
-            "PodRestarts",
-            "increase(kube_pod_container_status_restarts_total[15m]) > 3",
-            "5m",
-            "A container of {{ $labels.namespace }}/{{ $labels.pod }} keeps restarting",
-        ),
-        (
-            "AutoscalerAtLimit",
-            at_limit,
-            "15m",
-            "{{ $labels.horizontalpodautoscaler }} is at its maximum number of replicas",
-        ),
-        (
-            "RetrainingFailed",
-            'kube_job_status_failed{namespace="pipelines"} > 0',
-            "0m",
-            "Job {{ $labels.job_name }} failed: the model was not retrained",
-        ),
-        ("NodesPending", 'sum(kube_pod_status_phase{phase="Pending"}) > 0', "15m", "Pods are waiting for a node"),
-        (
-            "QuotaAlmostUsed",
-            f"{used} / on (namespace, resource, resourcequota) {hard} > 0.9",
-            "15m",
-            "{{ $labels.namespace }} has used 90 % of its {{ $labels.resource }}",
-        ),
-    ]
-    for model, limit in latency_ms.items():
-        name = "LatencyOf" + "".join(part.title() for part in model.split("-"))
-        alerts.append(
-            (
-                name,
-                f'model:latency_p95:ms{{{SERVICE_LABEL}="{model}-predictor"}} > {limit:g}',
-                "5m",
-                f"{model} is slower than the promised {limit:g} ms",
-            )
-        )
-    return {
-        "groups": [
-            {
-                "name": "recorded",
-                "interval": "60s",
-                "rules": [{"record": name, "expr": expression} for name, expression in RECORDED.items()],
-            },
-            {
-                "name": "alerts",
-                "interval": "60s",
-                "rules": [
-                    {
-                        "alert": name,
-                        "expr": expression,
-                        "for": duration,
-                        "labels": {"severity": "warning"},
-                        "annotations": {"summary": summary},
-                    }
-                    for name, expression, duration, summary in alerts
-                ],
-            },
-        ]
-    }
-
-
 def _route(region: str, topic_arn: str) -> dict[str, Any]:
     """Alert manager's configuration; Managed Prometheus supports SNS as a receiver."""
     receiver = {"name": "people", "sns_configs": [{"topic_arn": topic_arn, "sigv4": {"region": region}}]}
+    same_level, ticket = ["model", "service_level"], f'severity="{Urgency.TICKET}"'
     return {
-        "route": {"receiver": "people", "group_by": ["alertname"], "repeat_interval": "4h"},
+        "route": {"receiver": "people", "group_by": ["alertname", "model"], "repeat_interval": "4h"},
         "receivers": [receiver],
+        # As for the alarms of `service_levels`: the more urgent one speaks, and the one that explains the others.
+        "inhibit_rules": [
+            {"source_matchers": [f'severity="{Urgency.PAGE}"'], "target_matchers": [ticket], "equal": same_level},
+            {
+                "source_matchers": ['alertname="AvailabilityBudgetPage"'],
+                "target_matchers": ['service_level!="availability"', 'service_level!=""'],
+                "equal": ["model"],
+            },
+        ],
     }
 
 

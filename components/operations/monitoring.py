@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ class ModelAlarms(Args):
         latency_ms: Alarm when the endpoint's 95th percentile is above it.
         quality_metric, quality_worst: For example ``mae`` and 60. Errors alarm above, scores below.
         drift_share: Alarm when a larger share of the columns has drifted, 0 to 1.
+        most_bias: Alarm when a group's share of favourable predictions differs by more from all others', 0 to 1; None
+            for no alarm.
     """
 
     endpoint_name: str
@@ -32,14 +35,15 @@ class ModelAlarms(Args):
     quality_worst: float
     higher_is_better: bool
     drift_share: Annotated[float, Between(0, 1)]
+    most_bias: Annotated[float, Between(0, 1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs(Args):
     """Args:
     addresses: Who is notified of an alarm, e-mail addresses by stakeholder. Operations gets every alarm, product
-        those on quality and drift, finance those on cost, legal those on quality and drift where decisions about
-        people can go wrong, and those on undeclared personal data.
+        those on quality, drift, bias and value, finance those on cost and value, legal those on quality, drift and
+        bias, where decisions about people can go wrong, and those on undeclared personal data.
     key_arn: Encrypts the messages.
     events_per_second: What the stream is designed for; consumers more than ten minutes of it behind raise an
         alarm. 0 for no stream.
@@ -55,13 +59,16 @@ class MonitoringArgs(Args):
     topics: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# The subjects that each stakeholder is notified of; operations of all.
+# The subjects that each stakeholder is notified of; operations of all but those that only guard a deployment.
 SUBJECTS_OF: dict[str, tuple[str, ...]] = {
-    "product": ("quality", "drift"),
-    "legal": ("quality", "drift", "quarantined"),
-    "finance": (),
+    "product": ("quality", "drift", "bias", "value"),
+    "legal": ("quality", "drift", "bias", "quarantined"),
+    "finance": ("value",),
 }
+RUNBOOK = "docs/runbooks/{}.md"  # what to do, by subject
+GUARDS = ("latency", "errors")  # of a deployment: its alarms roll it back
 LAG_MINUTES = 10
+BIAS = "bias_DPPL"  # the monitor's
 
 
 class Monitoring(Component):
@@ -117,13 +124,15 @@ class Monitoring(Component):
             }
             if not wanted.endpoint_name:
                 subjects = {subject: subjects[subject] for subject in ("quality", "drift")}
+            if wanted.most_bias is not None:
+                subjects["bias"] = (namespace, BIAS, {"Model": model}, "Maximum", wanted.most_bias, True, 1)
             self.alarm_names[model] = {}
             for subject, (space, metric, dimensions, statistic, threshold, above, periods) in subjects.items():
                 self.alarm_names[model][subject] = self._alarm(
                     f"{name}-{model}-{subject}",
                     scope.name(model, subject, limit=255),
-                    f"{model}: {subject} ({metric}) {'above' if above else 'below'} {threshold:g}, as the"
-                    " objectives ask",
+                    f"{model}: {metric} is {'above' if above else 'below'} the {threshold:g} that the objectives"
+                    f" {'allow' if above else 'ask for'}",
                     subject,
                     Metric(space, metric, dimensions, statistic),
                     threshold,
@@ -224,12 +233,13 @@ class Monitoring(Component):
         periods: int,
         model: str = "",
     ) -> pulumi.Output[str]:
-        told = [arn for who, arn in self.topic_arns.items() if subject in SUBJECTS_OF.get(who, (subject,))]
+        actions = [] if subject in GUARDS else told(self.topic_arns, subject)
+        runbook = subject.partition("-")[0]  # lag-TOPIC
         extended, of_aws = metric.statistic.startswith("p"), metric.namespace.startswith("AWS/")
         alarm = aws.cloudwatch.MetricAlarm(
             name,
             name=physical,
-            alarm_description=description,
+            alarm_description=description if subject in GUARDS else f"{description}. {RUNBOOK.format(runbook)}",
             namespace=metric.namespace,
             metric_name=metric.name,
             dimensions=metric.dimensions,
@@ -239,14 +249,20 @@ class Monitoring(Component):
             threshold=threshold,
             period=60 if of_aws else 300,
             evaluation_periods=periods,
-            treat_missing_data="notBreaching" if of_aws else "missing",
-            alarm_actions=told,
-            ok_actions=told,
+            # The monitor publishes once a day: until then its last result holds, and rings nobody anew.
+            treat_missing_data="notBreaching" if of_aws else "ignore",
+            alarm_actions=actions,
+            ok_actions=actions,
             tags={**self._tags, "Model": model} if model else self._tags,
             opts=self.child(),
         )
         alarm_name: pulumi.Output[str] = alarm.name
         return alarm_name
+
+
+def told(topics: Mapping[str, pulumi.Input[str]], subject: str) -> list[pulumi.Input[str]]:
+    """Topics of those who are notified of a subject."""
+    return [arn for who, arn in topics.items() if subject in SUBJECTS_OF.get(who, (subject,))]
 
 
 @dataclass(frozen=True)

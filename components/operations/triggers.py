@@ -1,4 +1,4 @@
-"""Retraining when the data drifts: EventBridge starts what trains a model as soon as its drift alarm rings."""
+"""What alarms start: EventBridge retrains a model when its data drifts, and takes a version back that degrades."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ class TriggersArgs(Args):
     alarms: Name of the drift alarm, by model.
     pipelines: ARN of the SageMaker Pipeline that trains, by model.
     functions: ARN of the function that trains, by model.
+    releases: ARN of the SageMaker Pipeline that takes a degraded version back, by model.
+    degraded: Names of the alarms that start it, by model.
     """
 
     alarms: dict[str, pulumi.Input[str]]
     pipelines: dict[str, pulumi.Input[str]] = field(default_factory=dict)
     functions: dict[str, pulumi.Input[str]] = field(default_factory=dict)
+    releases: dict[str, pulumi.Input[str]] = field(default_factory=dict)
+    degraded: dict[str, list[pulumi.Input[str]]] = field(default_factory=dict)
 
 
 class Triggers(Component):
-    """A rule for each model that is not trained on the cluster, where a CronJob looks at the alarm.
+    """Rules for each model that is not trained on the cluster, where a CronJob looks at the alarms.
 
     An alarm that rings is one event: it starts one training, however long it goes on.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html
@@ -35,9 +39,10 @@ class Triggers(Component):
 
     def __init__(self, name: str, scope: Scope, args: TriggersArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, scope, opts)
-        self._name, self._args = name, args
-        if args.pipelines:
+        self._name = name
+        if args.pipelines or args.releases:
             pipelines = f"arn:aws:sagemaker:{scope.region}:{scope.account_id}:pipeline"
+            started = [*args.pipelines, *(f"{model}-release" for model in args.releases)]
             role = make_role(
                 self,
                 name,
@@ -45,13 +50,13 @@ class Triggers(Component):
                 [
                     Statement(
                         ("sagemaker:StartPipelineExecution",),
-                        tuple(f"{pipelines}/{scope.name(model, limit=256)}" for model in args.pipelines),
+                        tuple(f"{pipelines}/{scope.name(pipeline, limit=256)}" for pipeline in started),
                     )
                 ],
                 purpose="triggers",
             )
         for model, pipeline in args.pipelines.items():
-            rule = self._rule(model)
+            rule = self._rule("drift", model, f"Retrains {model} when its data drifts", [args.alarms[model]])
             aws.cloudwatch.EventTarget(
                 f"{name}-{model}",
                 rule=rule.name,
@@ -60,8 +65,19 @@ class Triggers(Component):
                 role_arn=role.arn,
                 opts=self.child(),
             )
+        for model, release in args.releases.items():
+            says = f"Takes a new version of {model} back when it degrades"
+            rule = self._rule("degraded", model, says, args.degraded[model])
+            aws.cloudwatch.EventTarget(
+                f"{name}-degraded-{model}",
+                rule=rule.name,
+                target_id="rollback",
+                arn=release,
+                role_arn=role.arn,
+                opts=self.child(),
+            )
         for model, function in args.functions.items():
-            rule = self._rule(model)
+            rule = self._rule("drift", model, f"Retrains {model} when its data drifts", [args.alarms[model]])
             allowed = aws.lambda_.Permission(
                 f"{name}-{model}",
                 action="lambda:InvokeFunction",
@@ -81,21 +97,23 @@ class Triggers(Component):
             )
         self.register_outputs({"models": [*args.pipelines, *args.functions]})
 
-    def _rule(self, model: str) -> aws.cloudwatch.EventRule:
-        def pattern(alarm: str) -> str:
+    def _rule(self, what: str, model: str, says: str, alarms: list[pulumi.Input[str]]) -> aws.cloudwatch.EventRule:
+        def pattern(names: list[str]) -> str:
             return json.dumps(
                 {
                     "source": ["aws.cloudwatch"],
                     "detail-type": ["CloudWatch Alarm State Change"],
-                    "detail": {"alarmName": [alarm], "state": {"value": ["ALARM"]}},
+                    "detail": {"alarmName": names, "state": {"value": ["ALARM"]}},
                 }
             )
 
+        # Resources keep the names by which they are known: those of drift came first.
+        name = f"{self._name}-{model}" if what == "drift" else f"{self._name}-{what}-{model}"
         return aws.cloudwatch.EventRule(
-            f"{self._name}-{model}",
-            name=self.scope.name("drift", model, limit=64),
-            description=f"Retrains {model} when its data drifts",
-            event_pattern=pulumi.Output.from_input(self._args.alarms[model]).apply(pattern),
+            name,
+            name=self.scope.name(what, model, limit=64),
+            description=says,
+            event_pattern=pulumi.Output.all(*alarms).apply(pattern),
             tags=self.scope.tags("triggers", Model=model),
             opts=self.child(),
         )

@@ -24,6 +24,7 @@ from groundplan.cli import (
     platform,
     project,
     recovery,
+    watching,
 )
 from spec.errors import GroundplanError
 
@@ -57,6 +58,7 @@ for group in (
     recovery,
     project,
     models,
+    watching,
     audit,
     history,
     loadtest,

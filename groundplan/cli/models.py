@@ -257,8 +257,8 @@ def monitor(
     name: NameOption = "",
     as_json: AsJson = False,
 ) -> None:
-    """Compare the requests to an endpoint with its training data: drift page, metrics, alarms; and run the retraining
-    that the drift alarm has started. Exit code 1 on an alarm.
+    """Compare the requests to an endpoint with its training data: drift page, metrics, alarms; and do what they start:
+    a new version that has degraded is taken back, a drifted one trained again. Exit code 1 on an alarm.
     """
     from groundplan.local.experiments import run_monitor
     from groundplan.local.home import find_home

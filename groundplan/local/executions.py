@@ -20,6 +20,7 @@ from spec.outputs import read
 from spec.steps import before_people_agree, steps_for
 
 EXECUTING, SUCCEEDED, FAILED = "Executing", "Succeeded", "Failed"
+_SUCCESS = {"PipelineExecutionStatus": SUCCEEDED, "FailureReason": ""}
 
 
 def run_started(
@@ -34,12 +35,12 @@ def run_started(
     Raises:
         StepError: A step failed; so has the execution.
     """
-    pipeline = read(str(home.outputs_file)).pipelines.get(definition.model)
-    if not pipeline:
-        return None
-    sagemaker = client("sagemaker", state.services["aws"].url, state.region)
-    found = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"]
-    waiting = [item for item in found if item["PipelineExecutionStatus"] == EXECUTING]
+    outputs = read(str(home.outputs_file))
+    # Its one step has just been taken: an alarm starts it for a version that has degraded.
+    for item in _waiting(state, outputs.releases.get(definition.model)):
+        _ended(state, item["PipelineExecutionArn"].rpartition("/")[2], _SUCCESS)
+    pipeline = outputs.pipelines.get(definition.model)
+    waiting = _waiting(state, pipeline)
     if not waiting:
         return None
     because = max(waiting, key=lambda item: item["StartTime"]).get("PipelineExecutionDescription") or "started"
@@ -70,6 +71,15 @@ def run_started(
             name = item["PipelineExecutionArn"].rpartition("/")[2]
             _ended(state, name, {"PipelineExecutionStatus": status, "FailureReason": reason})
     return {"run": run, "because": because, **results(home, state, definition.model, run, steps)}
+
+
+def _waiting(state: State, pipeline: str | None) -> list[dict[str, Any]]:
+    """Executions that were started and not run."""
+    if not pipeline:
+        return []
+    sagemaker = client("sagemaker", state.services["aws"].url, state.region)
+    found = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"]
+    return [item for item in found if item["PipelineExecutionStatus"] == EXECUTING]
 
 
 def _ended(state: State, execution: str, told: dict[str, str]) -> None:

@@ -76,8 +76,11 @@ def _steps(definition: ModelDefinition, *, deploy: bool, evaluate: bool = False)
 
 
 def run_monitor(home: Home, path: Path, name: str = "", say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Run the monitoring step on what has been captured so far, and the retraining that an alarm has started."""
+    """Run the monitoring step on what has been captured so far, and what an alarm has started: a version that has
+    degraded is taken back, a drifted one trained again.
+    """
     from groundplan.local.executions import run_started
+    from pipelines.canary.degraded import roll_back
 
     state, definition = running(home), load_definition(path, name)
     steps = tuple(step for step in steps_for(contract=False) if step.name == "monitor")
@@ -86,6 +89,9 @@ def run_monitor(home: Home, path: Path, name: str = "", say: Callable[[str], Non
         home, state, tuple(replace(step, needs=()) for step in steps), path.resolve(), run, ("--name", definition.model)
     )
     found: dict[str, Any] = results(home, state, definition.model, run, steps)["monitor"]
+    with on_stack(home, path, "", "step.resume", name) as context:
+        if said := roll_back(context):
+            found["rolled_back"] = said
     if (retrained := run_started(home, state, definition, path, say)) is not None:
         found["retraining"] = retrained
     return found

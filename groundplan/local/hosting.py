@@ -18,6 +18,7 @@ import os
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -103,6 +104,7 @@ class _Captured(NamedTuple):
 class _Seen:
     """What a variant has answered since metrics were last written."""
 
+    requests: int = 0
     latencies_us: list[float] = field(default_factory=list)
     errors_4xx: int = 0
     errors_5xx: int = 0
@@ -311,6 +313,7 @@ class Hosting:
         invoked = (_INVOKED, variant.name.encode())
         container = self.containers.get(variant.model)
         if container is None or not container.ready:
+            self._count(endpoint, variant, None, 503)
             return _error(503, "ServiceUnavailable", f"Variant {variant.name} of {name} is being restarted.", invoked)
         forwarded = [(key, headers[key]) for key in _FORWARDED if key in headers]
         for shadow in endpoint.shadowed() if endpoint.shadows else ():
@@ -385,9 +388,12 @@ class Hosting:
         found: dict[str, Any] = answer.json()
         return found
 
-    def _count(self, endpoint: HostedEndpoint, variant: Variant, started: float, status: int) -> None:
+    def _count(self, endpoint: HostedEndpoint, variant: Variant, started: float | None, status: int) -> None:
+        """``started``: when the model was asked; None where it could not be."""
         seen = self._seen.setdefault((endpoint.name, variant.name), _Seen())
-        seen.latencies_us.append((time.perf_counter() - started) * 1e6)
+        seen.requests += 1
+        if started is not None:
+            seen.latencies_us.append((time.perf_counter() - started) * 1e6)
         seen.errors_5xx += status >= 500
         seen.errors_4xx += 400 <= status < 500
 
@@ -508,16 +514,31 @@ def _variants(configured: list[dict[str, Any]], described: list[dict[str, Any]])
         yield Variant(name, float(variant.get("CurrentWeight") or 0), models[name])
 
 
+MOST_VALUES = 150  # of one datum of PutMetricData
+
+
 def _metrics(endpoint: str, variant: str, seen: _Seen) -> Iterator[dict[str, Any]]:
-    """A second's metrics of a variant, as statistics: CloudWatch has percentiles only of single values."""
+    """A second's metrics of a variant, as statistics; latencies with their distribution, of which CloudWatch takes 150
+    values at most.
+    """
     dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
-    count = len(seen.latencies_us)
+    count = seen.requests
     of_each = {
         "Invocations": (1.0, 1.0, float(count)),
-        "ModelLatency": (min(seen.latencies_us), max(seen.latencies_us), sum(seen.latencies_us)),
         "Invocation5XXErrors": (float(seen.errors_5xx == count), float(seen.errors_5xx > 0), float(seen.errors_5xx)),
         "Invocation4XXErrors": (float(seen.errors_4xx == count), float(seen.errors_4xx > 0), float(seen.errors_4xx)),
     }
+    for digits in (3, 2, 1):
+        rounded = Counter(float(f"{latency:.{digits}g}") for latency in seen.latencies_us)
+        if len(rounded) <= MOST_VALUES:
+            break
+    if rounded:
+        yield {
+            "MetricName": "ModelLatency",
+            "Dimensions": dimensions,
+            "Values": list(rounded),
+            "Counts": [float(times) for times in rounded.values()],
+        }
     for metric, (least, most, total) in of_each.items():
         statistics = {"SampleCount": float(count), "Sum": total, "Minimum": least, "Maximum": most}
         yield {"MetricName": metric, "Dimensions": dimensions, "StatisticValues": statistics}

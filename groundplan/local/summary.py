@@ -332,7 +332,7 @@ def _events_line(step: dict[str, Any]) -> str:
 
 def _monitor_line(step: dict[str, Any]) -> str:
     quality = ", ".join(f"{name} {value:.4g}" for name, value in step["quality"].items())
-    alarms = ", ".join(f"{subject} {state}" for subject, state in step["alarms"].items())
+    alarms = ", ".join(subject for subject, state in step["alarms"].items() if state == "ALARM")
     return (
         f"{step['requests']:,} rows served, {step['drift_share']:.0%} of the columns drifted,"
         f" {quality or 'no outcomes known'}; alarms: {alarms or 'none'}"
@@ -515,6 +515,8 @@ def print_monitor(found: dict[str, Any]) -> None:
             )
         console.print()
         console.print(shown)
+    if said := found.get("rolled_back"):
+        console.print(said)
     if retrained := found.get("retraining"):
         console.print(_retrained(retrained))
 
@@ -557,6 +559,8 @@ def _print_beside(console: Console, found: dict[str, Any]) -> None:
         parts.append(f"largest difference between groups: DPPL {value:.2f} ({worst['column']}={worst['value']})")
     if found["usd_per_thousand"] is not None:
         parts.append(f"{found['usd_per_thousand']:,.2f} USD per thousand predictions")
+    if found["earned_per_thousand"] is not None:
+        parts.append(f"{found['earned_per_thousand']:,.2f} USD earned by a thousand")
     if found["feature_age_hours"] is not None:
         parts.append(f"features filled {found['feature_age_hours']:.1f} hours ago")
     if parts:

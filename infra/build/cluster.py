@@ -19,9 +19,10 @@ from components.models.mlflow_server import PORT, MlflowServer, MlflowServerArgs
 from components.operations.metrics import Metrics, MetricsArgs
 from infra.build.data import Data
 from infra.build.foundation import Foundation
-from infra.build.given import ON_CLUSTER, VPC_CIDR, Given
+from infra.build.given import VPC_CIDR, Given
 from infra.build.models import Models
 from spec.on_cluster import GATEWAY_PORT
+from spec.service_levels import ON_CLUSTER, ServiceLevel
 from spec.versions import REGISTRAR
 from spec.zones import DataClass, Zone
 
@@ -134,15 +135,22 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
             # Managed Prometheus does not accept multi-region keys, and this class never has one.
             key_arn=base.keys[DataClass.RESTRICTED],
             log_retention_days=plan.monitoring.log_retention_days,
-            latency_ms={
-                name: given.wanted.models[name].latency_ms
-                for name, serving in plan.serving.items()
-                if serving.topology in ON_CLUSTER
-            },
+            levels={name: counted_there(given, name) for name in given.wanted.models},
         ),
         after,
     )
     return OnCluster(cluster=cluster, mlflow=mlflow, prometheus=metrics.prometheus, after=after)
+
+
+def counted_there(given: Given, model: str) -> tuple[ServiceLevel, ...]:
+    """Service levels whose events Prometheus counts."""
+    answers = given.plan.serving[model].topology in ON_CLUSTER
+    trains = given.plan.retraining[model].kind == CLUSTER_JOB
+    return tuple(
+        level
+        for level in given.service_levels(model)
+        if (answers and level.name in ("availability", "latency")) or (trains and level.name == "training")
+    )
 
 
 def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str, NamespaceArgs]:

@@ -11,10 +11,9 @@ from infra.design import Design
 from spec.contracts import Contract
 from spec.feature_views import View
 from spec.objectives import Objectives
+from spec.service_levels import ServiceLevel, service_levels
 
 VPC_CIDR = "10.40.0.0/16"
-ON_CLUSTER = ("cluster", "cluster-gpu")
-ON_SAGEMAKER = ("realtime", "serverless")
 ON_LAMBDA = "lambda"
 
 
@@ -50,6 +49,15 @@ class Given:
     def splits_on_cluster(self) -> bool:
         """Whether two versions of a model share requests on the cluster, so that steps have to reach it."""
         return any(serving.topology == "cluster" for serving in self.plan.serving.values())
+
+    def service_levels(self, model: str) -> tuple[ServiceLevel, ...]:
+        """What is promised of one model."""
+        return service_levels(
+            self.wanted.models[model],
+            self.wanted.availability,
+            self.plan.serving[model].topology,
+            reads_features=bool(self.views_of.get(model)),
+        )
 
     @property
     def hours(self) -> Hours | None:

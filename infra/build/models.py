@@ -13,8 +13,9 @@ from components.models.image import Image, ImageArgs
 from components.operations.monitoring import ModelAlarms, Monitoring, MonitoringArgs
 from infra.build.data import Data
 from infra.build.foundation import Foundation
-from infra.build.given import ON_SAGEMAKER, Given
+from infra.build.given import Given
 from infra.build.image import DOCKERFILE, image_files, image_revisions, image_tag
+from spec.service_levels import ON_SAGEMAKER
 from spec.versions import REGISTRAR
 from spec.zones import DATA_CLASS, DataClass, Zone
 
@@ -155,6 +156,7 @@ def _alarms(given: Given, name: str) -> ModelAlarms:
         quality_worst=model.quality.worst,
         higher_is_better=model.quality.is_score,
         drift_share=model.drift_share,
+        most_bias=model.most_bias,
     )
 
 

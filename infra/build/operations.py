@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pulumi
 
+from components.models.endpoint import CHALLENGER, CHAMPION, endpoint_name
+from components.models.trainer import function_name
 from components.operations.audit import Audit, AuditArgs
 from components.operations.cost import Cost, CostArgs
 from components.operations.recovery import REPLICATED, Recovery, RecoveryArgs
 from components.operations.runner import Runner, RunnerArgs
 from components.operations.schedules import Schedules, SchedulesArgs, Sleepers
+from components.operations.service_levels import ServiceLevels, ServiceLevelsArgs, WatchedModel
 from components.operations.triggers import Triggers, TriggersArgs
 from components.operations.workspace import Workspace, WorkspaceArgs
 from infra.build.cluster import OnCluster
@@ -17,7 +22,17 @@ from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.models import Models
 from infra.build.retraining import Retrained
+from spec.service_levels import Urgency
 from spec.zones import DATA_CLASS, OUTPUTS, DataClass, Zone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """What the outputs say of it."""
+
+    cost: Cost
+    service_levels: ServiceLevels
+
 
 MODEL_BUDGET_MARGIN = 1.25  # a model's own budget relative to what its design costs
 WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
@@ -25,8 +40,8 @@ WORKFLOWS = ("deploy", "drift")  # by their names in .github/workflows
 
 def build_operations(
     given: Given, base: Foundation, data: Data, models: Models, on: OnCluster, retrained: Retrained
-) -> Cost:
-    """The operations of a stack; its budgets."""
+) -> Operations:
+    """The operations of a stack."""
     scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
     if plan.workspace.scientists:
         zones = (Zone.CURATED, Zone.FEATURES, Zone.MODELS)
@@ -77,7 +92,8 @@ def build_operations(
         ),
     )
     _schedules(given, base, data, on, retrained)
-    _triggers(given, models, retrained)
+    service_levels = _service_levels(given, models, retrained)
+    _triggers(given, models, retrained, service_levels)
     if wanted.deploys_from:
         Runner(
             "runner",
@@ -111,12 +127,44 @@ def build_operations(
         ),
         base.standby_keys,
     )
-    return cost
+    return Operations(cost=cost, service_levels=service_levels)
 
 
-def _triggers(given: Given, models: Models, retrained: Retrained) -> None:
+def _service_levels(given: Given, models: Models, retrained: Retrained) -> ServiceLevels:
+    scope = given.scope
+    return ServiceLevels(
+        "service-levels",
+        scope,
+        ServiceLevelsArgs(
+            models={
+                name: WatchedModel(
+                    levels=given.service_levels(name),
+                    endpoint_name=endpoint_name(scope, name) if name in models.endpoints else "",
+                    variants=(CHAMPION, CHALLENGER) if given.plan.serving[name].canary_steps else (CHAMPION,),
+                    pipeline=scope.name(name, limit=256) if name in retrained.workflows else "",
+                    function=function_name(scope, name) if name in retrained.trainers else "",
+                    quality_metric=model.quality.metric,
+                    higher_is_better=model.quality.is_score,
+                )
+                for name, model in given.wanted.models.items()
+            },
+            topic_arns=models.monitoring.topic_arns,
+        ),
+    )
+
+
+def _triggers(given: Given, models: Models, retrained: Retrained, levels: ServiceLevels) -> None:
     if not retrained.workflows and not retrained.trainers:
         return
+
+    def degraded(model: str) -> list[pulumi.Input[str]]:
+        """Alarms on what a model answers, as ``pipelines.canary.degraded`` looks at them."""
+        pages = [levels.exported.get(model, {}).get(name, {}).get("alarms", {}) for name in ("availability", "latency")]
+        return [
+            models.monitoring.alarm_names[model]["quality"],
+            *(page[Urgency.PAGE] for page in pages if Urgency.PAGE in page),
+        ]
+
     Triggers(
         "triggers",
         given.scope,
@@ -124,6 +172,8 @@ def _triggers(given: Given, models: Models, retrained: Retrained) -> None:
             alarms={model: names["drift"] for model, names in models.monitoring.alarm_names.items()},
             pipelines={model: workflow.pipeline_arn for model, workflow in retrained.workflows.items()},
             functions={model: trainer.function_arn for model, trainer in retrained.trainers.items()},
+            releases={model: release.pipeline_arn for model, release in retrained.releases.items()},
+            degraded={model: degraded(model) for model in retrained.releases},
         ),
     )
 

@@ -8,14 +8,15 @@ import pulumi
 import pulumi_aws as aws
 
 from components.models.front_end import FrontEnd
-from components.operations.cost import Cost
-from infra.build.cluster import OnCluster
+from infra.build.cluster import OnCluster, counted_there
 from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.models import Models
+from infra.build.operations import Operations
 from infra.build.retraining import Retrained
 from spec.outputs import Outputs
+from spec.service_levels import PERIOD_DAYS
 from spec.zones import OUTPUTS, DataClass, Zone
 
 
@@ -26,7 +27,7 @@ def outputs(
     models: Models,
     on: OnCluster,
     retrained: Retrained,
-    cost: Cost,
+    operations: Operations,
 ) -> dict[str, Any]:
     """Everything that ``spec.outputs`` promises, exported and stored where the pipelines read it."""
     scope, plan, wanted, lake = given.scope, given.plan, given.wanted, data.lake
@@ -67,9 +68,10 @@ def outputs(
         "pipelines": {model: workflow.pipeline_name for model, workflow in retrained.workflows.items()},
         "releases": {model: release.pipeline_name for model, release in retrained.releases.items()},
         "alarms": models.monitoring.alarm_names,
+        "service_levels": {model: _levels(given, operations, model) for model in wanted.models},
         "metrics_namespace": f"Groundplan/{scope.stack}",
         "alert_topics": dict(models.monitoring.topic_arns),
-        "budget_name": cost.budget_name,
+        "budget_name": operations.cost.budget_name,
         "approvals": list(plan.approvals),
         "signing_keys": base.signing_keys,
         "untrusted_models": wanted.untrusted_models,
@@ -90,6 +92,16 @@ def outputs(
         opts=pulumi.ResourceOptions(parent=lake),
     )
     return exported
+
+
+def _levels(given: Given, operations: Operations, model: str) -> dict[str, Any]:
+    """Where CloudWatch does not count a level's events, Managed Prometheus does, by the level's name."""
+    watched = operations.service_levels.exported.get(model, {})
+    by_prometheus = {
+        level.name: {"says": level.says, "target": level.target, "days": PERIOD_DAYS}
+        for level in counted_there(given, model)
+    }
+    return {**watched, **by_prometheus}
 
 
 def _front_end(made: FrontEnd | None) -> dict[str, Any] | None:

@@ -71,8 +71,8 @@ def build(root: Path) -> None:
     models = build_models(given, base, data)
     on = build_cluster(given, base, data, models)
     retrained = build_retraining(given, base, data, models, on)
-    cost = build_operations(given, base, data, models, on, retrained)
-    pulumi.export("platform", outputs(given, base, data, models, on, retrained, cost))
+    operations = build_operations(given, base, data, models, on, retrained)
+    pulumi.export("platform", outputs(given, base, data, models, on, retrained, operations))
 
 
 def _config() -> dict[str, Any]:

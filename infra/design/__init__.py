@@ -83,7 +83,10 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
         "serving": {name: serving.serving(name, objectives, prices, chooser) for name in objectives.models},
         "retraining": {name: serving.retraining(name, objectives, prices, chooser) for name in objectives.models},
         "front_end": front_end.front_end(objectives, prices, chooser),
-        "monitoring": governance.monitoring(objectives, prices, chooser),
+    }
+    topologies = {name: plan.topology for name, plan in parts["serving"].items()}  # type: ignore[attr-defined]
+    parts |= {
+        "monitoring": governance.monitoring(objectives, topologies, prices, chooser),
         "audit": governance.audit(objectives, prices, chooser),
         "workspace": governance.workspace(objectives, prices, chooser),
         "recovery": governance.recovery(objectives, region, prices, chooser),
@@ -92,7 +95,7 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
     running = sum(
         decision.monthly_usd for decision in chooser.decisions if decision.layer in SWITCHED_OFF
     ) - prices.hourly("eks", "cluster")
-    on_cluster = tuple(name for name, plan in parts["serving"].items() if plan.topology.startswith("cluster"))  # type: ignore[attr-defined]
+    on_cluster = tuple(name for name, topology in topologies.items() if topology.startswith("cluster"))
     office_hours = cluster.schedule(objectives, on_cluster, running, chooser)
     result = Design(
         **parts,  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ _UNIFORM = (
     ("wafv2", ""),
     ("ssm", ""),
     ("cloudwatch", "alarm"),
+    ("cloudwatch", "composite-alarm"),
     ("cloudwatch", "dashboard"),
     ("cloudwatch", "metric"),
     ("ec2", "public-ipv4"),

@@ -43,6 +43,8 @@ def _answering(found: dict[str, Any]) -> list[str]:
             parts.append(f"answered within {answered['latency_ms']:.1f} ms on average")
     if found["usd_per_thousand"] is not None:
         parts.append(f"{found['usd_per_thousand']:,.2f} USD per thousand predictions, by the design")
+    if found["earned_per_thousand"] is not None:
+        parts.append(f"{found['earned_per_thousand']:,.2f} USD earned by a thousand, by the known outcomes")
     if found["feature_age_hours"] is not None:
         parts.append(f"features filled {found['feature_age_hours']:.1f} hours ago")
     return [f"<p>{escape('; '.join(parts))}.</p>"] if parts else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +48,7 @@ class Reference:
         training, holdout: The rows that it was trained on, and those that it had not seen.
         predictions, chances: What it says of the held-out ones; probabilities or scores of shape [n, classes], None
             where it gives none.
+        baseline: Metrics of the naive baseline on the held-out rows, as they were registered.
     """
 
     version: str
@@ -58,6 +59,7 @@ class Reference:
     chances: Any
     declared: tuple[str, ...] = ()
     favourable_is: str = ""
+    baseline: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def features(self) -> dict[str, Column]:
@@ -138,7 +140,8 @@ def reference_of(context: Context, version: str) -> Reference:
         unpack(stored.artifact, served)
         model = load(served)
     assert model is not None
-    return judged_by(version, model, training, holdout, context.definition.card)
+    found = judged_by(version, model, training, holdout, context.definition.card)
+    return replace(found, baseline=dict(stored.record.baseline))
 
 
 def judged_by(version: str, model: Model, training: Labelled, holdout: Labelled, card: Card) -> Reference:

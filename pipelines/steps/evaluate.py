@@ -127,9 +127,13 @@ def verdict(
 
 def worth(value: float, baseline: float, objectives: ModelObjectives) -> tuple[float, float]:
     """Lift over the baseline in units of the KPI, and what it is worth in USD a month."""
-    better = objectives.value.kpi
-    lift = value - baseline if HIGHER_IS_BETTER[better] else baseline - value
-    return lift, lift * objectives.value.usd_per_unit * objectives.value.predictions_per_month
+    better = better_by(value, baseline, objectives.value.kpi)
+    return better, better * objectives.value.usd_per_unit * objectives.value.predictions_per_month
+
+
+def better_by(value: float, baseline: float, kpi: str) -> float:
+    """By how much a KPI is better than the baseline's, in its units."""
+    return value - baseline if HIGHER_IS_BETTER[kpi] else baseline - value
 
 
 def lift_interval(candidate: Model, baseline: Model, rows: Labelled, kpi: str) -> tuple[float, float]:

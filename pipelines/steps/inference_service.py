@@ -29,6 +29,7 @@ from spec.on_cluster import (
     REVISION_LABEL,
     SERVED,
     SERVICE_LABEL,
+    STATUS_LABEL,
 )
 from spec.outputs import LOCAL
 
@@ -205,7 +206,7 @@ class InferenceService:
                 variant = variants.get(self._version(labels.get(REVISION_LABEL, "")))
                 if variant is not None:
                     had = found[variant]
-                    failed = more if labels.get("http_response_status_code", "").startswith("5") else 0
+                    failed = more if labels.get(STATUS_LABEL, "").startswith("5") else 0
                     found[variant] = Counts(had.requests + more, had.failed + failed)
             return found
 

@@ -18,7 +18,9 @@ from pipelines.monitoring.labels import own_outcomes, typed
 from pipelines.monitoring.months import TIME, by_month
 from pipelines.monitoring.reference import Reference, reference_of
 from pipelines.monitoring.seasons import in_season
+from pipelines.monitoring.service_levels import described
 from pipelines.registry.evaluation import training_set
+from pipelines.steps.evaluate import better_by
 from pipelines.training.labelled import row_digests
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
@@ -79,6 +81,7 @@ def monitor(context: Context) -> dict[str, Any]:
         found["notes"].append("nobody has asked it in the last seven days, as far as its requests were captured")
     found["feature_age_hours"] = _feature_age(context, now)
     found["usd_per_thousand"] = _cost(context, rows["rows"], min(recent, default=now), now)
+    found["earned_per_thousand"] = _earned(reference, found.get("realised", {}), objectives)
     found["answering"] = answering(context, min(recent, default=now - WINDOW), now)
     found["notes"] += _waiting(found, counts, now)
     _publish(context, found, objectives)
@@ -230,6 +233,15 @@ def _cost(context: Context, rows: int, begin: datetime, now: datetime) -> float 
     return known.monthly_usd / HOURS_A_MONTH * lasted / rows * 1000
 
 
+def _earned(reference: Reference, realised: dict[str, Any], objectives: ModelObjectives) -> float | None:
+    """USD that a thousand predictions earned, by the KPI of those with known outcomes; None where too few are known."""
+    kpi = objectives.value.kpi
+    known = realised.get("metrics", {})
+    if realised.get("rows", 0) < findings.FEW or kpi not in known or kpi not in reference.baseline:
+        return None
+    return better_by(known[kpi], reference.baseline[kpi], kpi) * objectives.value.usd_per_unit * 1000
+
+
 def _publish(context: Context, found: dict[str, Any], objectives: ModelObjectives) -> None:
     """As CloudWatch metrics; what is not known is not published, so that no alarm rests on it."""
     import boto3
@@ -247,6 +259,10 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
         metrics["outcomes"] = float(realised["rows"])
         if "why" not in found["estimated"]:
             metrics["concept_drift"] = float(len(realised["concept_drift"]))
+    if (earned := found["earned_per_thousand"]) is not None:
+        metrics["usd_earned_per_thousand_predictions"] = earned
+        if found["usd_per_thousand"]:
+            metrics["return_on_cost"] = earned / found["usd_per_thousand"]
     if told := found.get("estimated", {}).get("metrics", {}).get(objectives.quality.metric):
         metrics |= {f"{objectives.quality.metric}_estimated": told["value"]}
     treated = [item["post_training"] for item in found.get("facets", []) if "post_training" in item]
@@ -269,14 +285,11 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
 
 
 def alarm_states(context: Context) -> dict[str, str]:
-    """State of each of the model's alarms: OK, ALARM or INSUFFICIENT_DATA."""
-    import boto3
-
-    names = context.outputs.alarms.get(context.model, {})
-    if not names:
-        return {}
-    found = boto3.client("cloudwatch").describe_alarms(AlarmNames=list(names.values()))["MetricAlarms"]
-    states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in found}
+    """State of each of the model's alarms, and of those of its service levels: OK, ALARM or INSUFFICIENT_DATA."""
+    names = dict(context.outputs.alarms.get(context.model, {}))
+    for level, told in context.outputs.service_levels.get(context.model, {}).items():
+        names |= {f"{level} {urgency}": alarm for urgency, alarm in told.alarms.items()}
+    states = {alarm["AlarmName"]: alarm["StateValue"] for alarm in described(list(names.values()))}
     return {subject: states[name] for subject, name in names.items() if name in states}
 
 

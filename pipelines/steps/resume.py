@@ -1,8 +1,8 @@
 """Deploys the newest version that two people have approved: it completes a run that stopped at its sign-off.
 
 ``python -m pipelines.steps.resume --model-folder models/NAME``; on AWS a schedule starts it, with ``--monitor`` once a
-day. On the cluster it also starts a retraining when the drift alarm rings (``--retrain``), which EventBridge does
-elsewhere.
+day, and an alarm on what serves does, too: before anything else, a version that has degraded is taken back. On the
+cluster it also starts a retraining when the drift alarm rings (``--retrain``), which EventBridge does elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.audit.records import asked_for, entries, served_in
+from pipelines.canary.degraded import roll_back
 from pipelines.context import Context, load_definition
 from pipelines.lineage.emitting import perform
 from pipelines.registry.decisions import agreed
@@ -147,6 +148,8 @@ def main() -> None:
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
         reports = Path(arguments.reports)
         asking = Context(outputs, definition, "", reports)
+        if said := roll_back(asking):
+            print(said)
         version = waiting(asking)
         if not version:
             print(f"no approved version of {definition.model} is waiting")

@@ -350,6 +350,35 @@ class Canary(Objective):
     )
 
 
+class Levels(Objective):
+    """What share of requests, trainings and days must be good, over 30 days; the rest is the error budget."""
+
+    available: float | None = Field(
+        default=None,
+        gt=0.5,
+        lt=1,
+        description=(
+            "Share of the requests that must be answered without an error of the server; without it, 0.995 in one zone,"
+            " 0.999 in several, 0.9995 in two regions. Decides the alarms on its error budget."
+        ),
+    )
+    trainings: float = Field(
+        default=0.9,
+        gt=0.5,
+        lt=1,
+        description="Share of the trainings that must succeed. Decides the alarms on its error budget.",
+    )
+    days: float = Field(
+        default=0.9,
+        gt=0.5,
+        lt=1,
+        description=(
+            "Share of the days on which quality must be as promised, features fresh, and predictions worth more than"
+            " they cost. Decides the alarms on their error budgets."
+        ),
+    )
+
+
 class ModelObjectives(Objective):
     """Objectives of one model."""
 
@@ -387,6 +416,19 @@ class ModelObjectives(Objective):
         gt=0,
         le=1,
         description="Share of the columns, 0 to 1, that may have drifted before the drift alarm.",
+    )
+    most_bias: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description=(
+            "Largest difference, 0 to 1, that may be between a group's share of favourable predictions and all others'"
+            " (Clarify's DPPL); without it, bias is shown and alarms nobody. Decides the bias alarm."
+        ),
+    )
+    service_levels: Levels = Field(
+        default=Levels(),
+        description="How often it must be as promised. Decides service levels and their error budgets.",
     )
     canary: Canary = Field(default=Canary(), description="What a new version must have seen before it is promoted.")
     explanations: bool = Field(

@@ -1,4 +1,4 @@
-"""``make pulumi``: the Pulumi CLI from its published Go modules, for machines that have Go but no CLI.
+"""``make pulumi``: the Pulumi CLI and promtool from their published Go modules, for machines that have Go but neither.
 
 It is written to ``.groundplan/pulumi/bin``, which ``make engine`` puts on its PATH. For deployments, install Pulumi's
 own release instead (https://www.pulumi.com/docs/iac/download-install/).
@@ -35,8 +35,40 @@ import _ "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 """
 
 
+PROMETHEUS = "v0.307.3"
+_PROMTOOL = f"""module groundplan.local/promtool
+
+go 1.24
+
+require github.com/prometheus/prometheus {PROMETHEUS}
+"""
+
+
 def main() -> int:
     """Build what is missing; returns 0 if it exists afterwards."""
+    return _pulumi() or _promtool()
+
+
+def _promtool() -> int:
+    """Checks the cluster's rules. pulumi's own build has found Go, or nothing was to be built."""
+    binary = FOLDER / "bin" / "promtool"
+    if not binary.is_file() and shutil.which("go"):
+        source, command = FOLDER / "promtool", "github.com/prometheus/prometheus/cmd/promtool"
+        source.mkdir(parents=True, exist_ok=True)
+        (source / "go.mod").write_text(_PROMTOOL, encoding="utf-8")
+        (source / "tools.go").write_text(
+            f'//go:build tools\n\npackage tools\n\nimport _ "{command}"\n', encoding="utf-8"
+        )
+        print(f"building promtool {PROMETHEUS} from its Go modules (once; some minutes)", flush=True)
+        environment = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+        subprocess.run(
+            ["go", "build", "-trimpath", "-o", str(binary), command], cwd=source, env=environment, check=True
+        )
+    print(f"{binary}: {'Prometheus ' + PROMETHEUS if binary.is_file() else 'not built: Go is not on the PATH'}")
+    return 0
+
+
+def _pulumi() -> int:
     binary = FOLDER / "bin" / "pulumi"
     if binary.is_file() and _version(binary) == VERSION and (FOLDER / "bin" / "pulumi-language-python").is_file():
         print(f"{binary}: Pulumi {VERSION}")

@@ -214,6 +214,7 @@ class PodMonitorSpec(_Object):
 
 
 class KnativeServingSpec(_Object):
+    version: str
     ingress: dict[str, dict[str, bool]]
     config: dict[str, Labels]
 

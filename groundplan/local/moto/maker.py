@@ -183,7 +183,7 @@ class Maker:
         shape = input_shape(rule.service, rule.operation)
         plain: Inputs = {}
         request: dict[str, Any] = dict(rule.fixed)
-        for key, value in inputs.items():
+        for key, value in rule.adapt(inputs).items():
             target = rule.rename.get(key, key)
             if target is None or value is None:
                 continue

@@ -8,7 +8,8 @@ import time
 from typing import Any
 from urllib.parse import parse_qs
 
-from spec.on_cluster import REQUEST, REVISION_LABEL, SERVICE_LABEL
+from spec.on_cluster import REQUEST, REVISION_LABEL, SERVICE_LABEL, STATUS_LABEL
+from spec.service_levels import ALL_EVENTS, BAD_EVENTS, PERIOD_DAYS
 
 REQUESTS = f"{REQUEST}_count"
 PATH = re.compile(r"^/workspaces/[^/]+/api/v1/query$")
@@ -22,7 +23,9 @@ class Samples:
         self._series: list[dict[str, Any]] = []
 
     def requests(self, counted: list[list[Any]]) -> None:
-        """Requests that the gateway has answered: namespace, service, revision, status and count of each."""
+        """Requests that the gateway has answered: namespace, service, revision, status and count of each; and what the
+        rules of service levels record of them.
+        """
         self._series = [
             {
                 "metric": {
@@ -30,11 +33,24 @@ class Samples:
                     "namespace": namespace,
                     SERVICE_LABEL: service,
                     REVISION_LABEL: revision,
-                    "http_response_status_code": str(status),
+                    STATUS_LABEL: str(status),
                 },
                 "value": [time.time(), str(count)],
             }
             for namespace, service, revision, status, count in counted
+        ]
+        events: dict[str, list[int]] = {}
+        for _, service, _, status, count in counted:
+            of = events.setdefault(service.removesuffix("-predictor"), [0, 0])
+            of[0] += int(count)
+            of[1] += int(count) if int(status) >= 500 else 0
+        self._series += [
+            {
+                "metric": {"__name__": f"{name}{PERIOD_DAYS}d", "model": model, "service_level": "availability"},
+                "value": [time.time(), str(number)],
+            }
+            for model, both in events.items()
+            for name, number in zip((ALL_EVENTS, BAD_EVENTS), both, strict=True)
         ]
 
     def query(self, asked: str) -> tuple[int, bytes]:

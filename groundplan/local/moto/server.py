@@ -3,8 +3,9 @@
 - SageMaker's UpdateEndpoint: a deployment replaces an endpoint's configuration. An endpoint is "Creating" or "Updating"
   until the local hosting (``groundplan.local.hosting``) says that its containers answer.
 - A transform job is "InProgress" until the local hosting has answered its files.
-- CloudWatch evaluates an alarm when a datapoint arrives. (AWS does so once per period; here each
-  request is one period.) EventBridge hears of a new state, and starts the pipelines that rules name for it.
+- CloudWatch evaluates its alarms (``alarms``). EventBridge hears of a new state, and starts the pipelines that rules
+  name for it.
+- SNS keeps the e-mails that it would send (``mail``).
 - A pipeline's execution is "Executing" until whoever runs its steps here says how it ended.
 - Trails are told of every call (``trail``).
 - Requests are handled one at a time: moto's backends are not thread-safe.
@@ -20,7 +21,6 @@ Run as ``python -m groundplan.local.moto.server --port N``.
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 import time
@@ -28,29 +28,24 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
 from http import HTTPStatus
-from statistics import fmean
 from typing import Any
 
 from groundplan.local.calls import Recorder
+from groundplan.local.moto.alarms import evaluate_alarms
 from groundplan.local.moto.kserve import CLUSTERS, Clusters, self_signed
+from groundplan.local.moto.mail import keep_mail, mails
 from groundplan.local.moto.prometheus import PATH, Samples
 from groundplan.local.moto.rest_apis import keep_definitions
 from groundplan.local.moto.trail import Trail
 
-_COMPARE: dict[str, Any] = {
-    "GreaterThanThreshold": lambda value, threshold: value > threshold,
-    "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
-    "LessThanThreshold": lambda value, threshold: value < threshold,
-    "LessThanOrEqualToThreshold": lambda value, threshold: value <= threshold,
-}
 _ED25519 = ["ED25519_SHA_512"]
-_STATISTIC: dict[str, Any] = {"Average": fmean, "Maximum": max, "Minimum": min, "Sum": sum, "SampleCount": len}
 
 
 def complete_moto() -> None:
     """Add what moto lacks to its backends, in this process."""
     _add_update_endpoint()
-    _evaluate_alarms()
+    evaluate_alarms()
+    keep_mail()
     _start_pipelines()
     _allow_plain_http()
     _add_clusters()
@@ -285,6 +280,8 @@ def _hosting_api(application: Any) -> Any:
             body = f"{_Revision.number} {clusters.changes}".encode()
         elif path == "/_groundplan/calls":
             body = recorder.calls
+        elif path == "/_groundplan/mail":
+            body = json.dumps(mails()).encode()
         elif path == "/_groundplan/keys" and hold.has(environ.get("HTTP_X_GROUNDPLAN_HOLD", "")):
             body = json.dumps(_signing_keys()).encode()
         elif environ.get("REQUEST_METHOD") == "POST":
@@ -399,53 +396,6 @@ def _end_job(name: str, state: dict[str, Any]) -> None:
                 job.transform_end_time = job.last_modified_time = utcnow()
 
 
-def _evaluate_alarms() -> None:
-    from moto.cloudwatch.models import CloudWatchBackend
-
-    put_data, put_alarm = CloudWatchBackend.put_metric_data, CloudWatchBackend.put_metric_alarm
-
-    def put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
-        put_data(self, namespace, metric_data)
-        batches: dict[tuple[str, frozenset[tuple[str, str]]], list[float]] = {}
-        for item in metric_data:
-            key = item["MetricName"], frozenset((d["Name"], d["Value"]) for d in item.get("Dimensions") or [])
-            if item.get("Value") is not None:
-                batches.setdefault(key, []).append(float(item["Value"]))
-        for alarm in self.alarms.values():
-            values = batches.get((alarm.metric_name, frozenset((d.name, d.value) for d in alarm.dimensions)))
-            if alarm.namespace == namespace and values:
-                _evaluate(alarm, values)
-
-    def put_metric_alarm(self: Any, *args: Any, **kwargs: Any) -> Any:
-        known = set(self.alarms)
-        alarm = put_alarm(self, *args, **kwargs)
-        if alarm.name not in known:
-            alarm.state_value = "INSUFFICIENT_DATA"  # as on AWS; moto begins with OK
-        return alarm
-
-    CloudWatchBackend.put_metric_data, CloudWatchBackend.put_metric_alarm = put_metric_data, put_metric_alarm
-
-
-def _evaluate(alarm: Any, values: list[float]) -> None:
-    """Take one period's values into account: the alarm changes when all of its last periods breach, or the newest
-    does not.
-    """
-    compare, statistic = _COMPARE.get(alarm.comparison_operator), _statistic(alarm)
-    if compare is None or statistic is None:
-        return
-    wanted = int(alarm.evaluation_periods)
-    periods = alarm.recent_periods = [*getattr(alarm, "recent_periods", []), statistic(values)][-wanted:]
-    if len(periods) < wanted:
-        return
-    state = "ALARM" if all(compare(value, float(alarm.threshold)) for value in periods) else "OK"
-    if state != alarm.state_value:
-        reason = (
-            f"Threshold Crossed: {periods} {'breach' if state == 'ALARM' else 'hold'} {alarm.comparison_operator}"
-            f" {alarm.threshold:g}"
-        )
-        alarm.update_state(reason, json.dumps({"recentDatapoints": periods, "threshold": alarm.threshold}), state)
-
-
 def _start_pipelines() -> None:
     from moto.cloudwatch.models import Alarm
     from moto.sagemaker.models import FakePipelineExecution
@@ -519,15 +469,6 @@ def _end_execution(name: str, state: dict[str, Any]) -> None:
                         execution.pipeline_execution_status = state["PipelineExecutionStatus"]
                         execution.pipeline_execution_failure_reason = state["FailureReason"]
                         execution.last_modified_time = utcnow()
-
-
-def _statistic(alarm: Any) -> Any:
-    """The alarm's statistic as a function of one period's values; percentiles (p95) by the nearest rank."""
-    extended = alarm.extended_statistic or ""
-    if extended.startswith("p"):
-        share = float(extended[1:]) / 100
-        return lambda values: sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
-    return _STATISTIC.get(alarm.statistic)
 
 
 def _allow_plain_http() -> None:

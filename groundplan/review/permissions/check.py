@@ -37,6 +37,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "person.catalogue": ("auditor",),
     "person.history": ("auditor",),
     "person.labels": ("data-scientist",),
+    "person.watch": ("operations",),
     "person.lineage": ("auditor",),
     "person.trace": ("privacy",),
     "person.forget": ("privacy",),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.price_book import PriceBook
 from spec.objectives import Availability, Objectives, Regime
 from spec.regions import REGIONS
+from spec.service_levels import ON_SAGEMAKER, service_levels
 
 KEYS, SIGNING_KEYS, SECRETS, ALARMS_PER_MODEL, ALARMS = 4, 3, 1, 4, 2
+SERIES_PER_ALARM = {"availability": 4, "latency": 4}  # of a service level, on SageMaker; the others read two
 LOG_GB = 10.0  # application, flow and control-plane logs, GB a month
 METRIC_SAMPLES = 2_000 * 60 * 24 * 30  # 2,000 series a minute, what the recording rules and dashboards read
 EVENTS_LOOKED_AT = 2_000_000  # management events a month that GuardDuty reads
@@ -58,9 +61,23 @@ class RecoveryDesign:
     standby_region: str
 
 
-def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> MonitoringDesign:
-    """Keys, secrets, alarms, logs, metrics."""
+def monitoring(
+    objectives: Objectives, topologies: Mapping[str, str], prices: PriceBook, chooser: Chooser
+) -> MonitoringDesign:
+    """Keys, secrets, alarms, logs, metrics.
+
+    Args:
+        topologies: How each model is served.
+    """
     alarms = ALARMS_PER_MODEL * len(objectives.models) + ALARMS
+    levels = [
+        level
+        for name, model in objectives.models.items()
+        for level in service_levels(model, objectives.availability, topologies[name], reads_features=True)
+        if topologies[name] in ON_SAGEMAKER or level.name not in SERIES_PER_ALARM  # Prometheus has them on the cluster
+    ]
+    series = sum(2 * len(level.burns) * SERIES_PER_ALARM.get(level.name, 2) for level in levels)
+    composites = sum(len({burn.urgency for burn in level.burns}) for level in levels)
     chooser.note(
         "keys and secrets",
         f"{KEYS + SIGNING_KEYS} keys, {SECRETS} secret",
@@ -73,7 +90,8 @@ def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> M
     )
     days = 365 if objectives.production else 30  # CloudWatch Logs accepts only fixed values; both are among them
     cost = (
-        prices.per_unit("cloudwatch", "alarm", alarms)
+        prices.per_unit("cloudwatch", "alarm", alarms + series)
+        + prices.per_unit("cloudwatch", "composite-alarm", composites)
         + prices.per_unit("cloudwatch", "dashboard", 1)
         + prices.per_unit("cloudwatch", "logs-ingest", LOG_GB)
         + prices.per_unit("cloudwatch", "logs-store", LOG_GB * days / 30)
@@ -81,9 +99,9 @@ def monitoring(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> M
     )
     chooser.note(
         "monitoring",
-        f"{alarms} alarms, a dashboard, logs for {days} days, Prometheus",
-        tuple(f"models.{name}.quality, drift_share, latency_ms" for name in objectives.models),
-        "every objective has an alarm",
+        f"{alarms} alarms, {len(levels)} service levels, a dashboard, logs for {days} days, Prometheus",
+        tuple(f"models.{name}.quality, drift_share, latency_ms, service_levels" for name in objectives.models),
+        "every objective has an alarm, and an error budget that is watched",
         cost,
     )
     return MonitoringDesign(days)

@@ -510,7 +510,6 @@ RESOURCES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [{"dataCaptureConfig": {"enableCapture": True, "kmsKeyId": U}}, {}],
         [{"dataCaptureConfig": {"enableCapture": True}}],
     ),
-    "alarm-reaches-somebody": ([{"alarmActions": [U]}], [{}, {"alarmActions": []}]),
     "model-isolated": ([{"vpcConfig": {"subnets": U}}, {"enableNetworkIsolation": True}], [{}]),
     "training-isolated": (
         [
@@ -853,6 +852,20 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
     "endpoint-alarmed": (
         [ENDPOINT, ("aws:cloudwatch/metricAlarm:MetricAlarm", "a", {"dimensions": {"EndpointName": "ep"}})],
         [ENDPOINT],
+    ),
+    "alarm-reaches-somebody": (
+        [
+            ("aws:cloudwatch/metricAlarm:MetricAlarm", "a", {"alarmActions": [U]}),
+            ("aws:cloudwatch/metricAlarm:MetricAlarm", "b", {"name": "part"}),
+            (
+                "aws:cloudwatch/compositeAlarm:CompositeAlarm",
+                "c",
+                {"alarmName": "both", "alarmRule": 'ALARM("part") AND NOT OK("part")', "alarmActions": [U]},
+            ),
+            ("aws:cloudwatch/metricAlarm:MetricAlarm", "guard", {"name": "guard"}),
+            of("aws:sagemaker/endpoint:Endpoint", "e", "deploymentConfig", "guard"),
+        ],
+        [("aws:cloudwatch/metricAlarm:MetricAlarm", "a", {"name": "part", "alarmActions": []})],
     ),
     "topic-has-contract": (
         [

@@ -200,6 +200,34 @@ def _read_attachment(cloud: Cloud, inputs: Inputs, attachment: str) -> Inputs | 
     return next((item for item in found if item["PolicyArn"] == inputs["policyArn"]), None)
 
 
+def _metric_queries(inputs: Inputs) -> Inputs:
+    """CloudWatch nests a query's metric twice."""
+    if "metricQueries" not in inputs:
+        return inputs
+    queries = []
+    for query in inputs["metricQueries"]:
+        rest = {key: value for key, value in query.items() if key != "metric"}
+        if metric := query.get("metric"):
+            of = {key: metric[key] for key in ("namespace", "metricName", "dimensions") if key in metric}
+            rest["metricStat"] = {
+                "metric": of,
+                **{key: metric[key] for key in ("period", "stat", "unit") if key in metric},
+            }
+        queries.append(rest)
+    return {**{key: value for key, value in inputs.items() if key != "metricQueries"}, "metrics": queries}
+
+
+def _suppressor(inputs: Inputs) -> Inputs:
+    rest = {key: value for key, value in inputs.items() if key != "actionsSuppressor"}
+    if silenced := inputs.get("actionsSuppressor"):
+        rest |= {
+            "actionsSuppressor": silenced["alarm"],
+            "actionsSuppressorWaitPeriod": silenced["waitPeriod"],
+            "actionsSuppressorExtensionPeriod": silenced["extensionPeriod"],
+        }
+    return rest
+
+
 RULES: dict[str, Rule] = {
     "aws:iam/role:Role": Rule(
         "iam",
@@ -240,12 +268,23 @@ RULES: dict[str, Rule] = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": Rule(
         "cloudwatch",
         "PutMetricAlarm",
+        adapt=_metric_queries,
         rename={"name": "AlarmName"},
         id="{inputs[name]}",
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{inputs[name]}"},
         delete=("DeleteAlarms", {"AlarmNames": "{id}"}),
         idempotent=True,
         read=("DescribeAlarms", {"AlarmNames": "{id}"}, "MetricAlarms[0]"),
+    ),
+    "aws:cloudwatch/compositeAlarm:CompositeAlarm": Rule(
+        "cloudwatch",
+        "PutCompositeAlarm",
+        adapt=_suppressor,
+        id="{inputs[alarmName]}",
+        outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{inputs[alarmName]}"},
+        delete=("DeleteAlarms", {"AlarmNames": "{id}"}),
+        idempotent=True,
+        read=("DescribeAlarms", {"AlarmNames": "{id}", "AlarmTypes": "CompositeAlarm"}, "CompositeAlarms[0]"),
     ),
     "aws:sns/topic:Topic": Rule(
         "sns",

@@ -56,6 +56,7 @@ class Rule:
     Attributes:
         operation: The API operation, for example ``CreateKey``.
         rename: Pulumi input -> API parameter; a dot makes a nested one; None drops what has no meaning here.
+        adapt: Inputs in the API's structure, where Pulumi's differs by more than names.
         fixed: Parameters that are always the same.
         tag_type: EC2 only: the resource type its tags are specified for.
         id: Template of the physical id over ``inputs``, ``answer``, ``region`` and ``account``.
@@ -75,6 +76,7 @@ class Rule:
     service: str = ""
     operation: str = ""
     rename: Mapping[str, str | None] = field(default_factory=dict)
+    adapt: Callable[[Inputs], Inputs] = lambda inputs: inputs
     fixed: Mapping[str, Any] = field(default_factory=dict)
     tag_type: str = ""
     id: str = ""

@@ -1,0 +1,82 @@
+"""The platform takes a version back by itself, when an alarm begins to ring soon after it was given all requests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipelines.audit.records import entries, serves, stack_of
+from pipelines.canary.rollback import rollback
+from pipelines.context import Context
+from pipelines.monitoring.service_levels import described
+from pipelines.registry.decisions import Person
+from pipelines.steps.kubernetes_api import samples
+from spec.service_levels import Urgency
+
+# Later, the world has changed rather than the version: then it is trained again, or a person decides.
+WATCHED = timedelta(days=7)
+LEVELS = ("availability", "latency")  # whose pages count; quality has an alarm of its own
+QUALITY = "quality"
+
+
+def degraded(context: Context, now: datetime | None = None) -> str:
+    """Why the version in service should be taken back, as a reason; empty if nothing speaks for it.
+
+    It was promoted at most a week ago, another one served before it that was not taken back, and one of the model's
+    alarms on availability, latency or quality has begun to ring since, and still does. What has just been taken back or
+    restored stays: so the platform never goes to and fro.
+    """
+    log, now = entries(context), now or datetime.now(UTC)
+    serving = next((entry for entry in reversed(log) if serves(entry)), None)
+    if serving is None or serving["action"] != "promote" or len(stack_of(log)) < 2:
+        return ""
+    since = datetime.fromisoformat(serving["time"])
+    if now - since > WATCHED:
+        return ""
+    rings = sorted((at, name) for name, at in ringing(context).items() if at > since)
+    return f"{rings[0][1]} rings since {rings[0][0]:%Y-%m-%d %H:%M} UTC" if rings else ""
+
+
+def roll_back(context: Context) -> str:
+    """Take a degraded version back; returns what was done, as a sentence, empty for nothing.
+
+    Raises:
+        GroundplanError: The version before can't be served again.
+    """
+    if not (why := degraded(context)):
+        return ""
+    was, now = rollback(context, Person("pipeline", "an alarm"), why)
+    return f"{was} was taken back, {now} serves again: {why}"
+
+
+def ringing(context: Context) -> dict[str, datetime]:
+    """Since when each of the model's alarms on its answers rings, by the alarm's name."""
+    outputs, model = context.outputs, context.model
+    levels = outputs.service_levels.get(model, {})
+    names = [
+        levels[name].alarms[Urgency.PAGE] for name in LEVELS if name in levels and Urgency.PAGE in levels[name].alarms
+    ]
+    if quality := outputs.alarms.get(model, {}).get(QUALITY):
+        names.append(quality)
+    found: dict[str, datetime] = {
+        alarm["AlarmName"]: alarm["StateUpdatedTimestamp"]
+        for alarm in described(names)
+        if alarm["StateValue"] == "ALARM"
+    }
+    if outputs.prometheus and any(name in levels and not levels[name].metrics for name in LEVELS):
+        found |= _by_prometheus(outputs.prometheus, model)
+    return found
+
+
+def _by_prometheus(address: str, model: str) -> dict[str, datetime]:
+    """https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/#inspecting-alerts-during-runtime"""
+    firing = samples(address, f'ALERTS{{alertstate="firing",model="{model}",severity="{Urgency.PAGE}"}}')
+    since = samples(address, f'ALERTS_FOR_STATE{{model="{model}",severity="{Urgency.PAGE}"}}')
+    names = {_alert(series) for series in firing}
+    return {
+        name: datetime.fromtimestamp(value, UTC) for series, value in since.items() if (name := _alert(series)) in names
+    }
+
+
+def _alert(series: tuple[tuple[str, Any], ...]) -> str:
+    return str(dict(series).get("alertname", ""))

@@ -1,0 +1,99 @@
+"""Alarms and rules of every stack: each tells somebody what to do, and what they name exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import promql_parser
+import pytest
+
+from components.operations.rules import alerts, recorded
+from groundplan.engine.preview import Previewed
+from tests.conftest import ROOT
+from tests.unit.infra.test_program import ALL, changed, of_type, previewed
+
+pytestmark = pytest.mark.slow  # previews stacks
+PAGES = re.compile(r"docs/runbooks/([\w-]+)\.md")
+
+
+def named(resources: Any) -> dict[str, Previewed]:
+    return {
+        item.inputs.get("name") or item.inputs["alarmName"]: item
+        for kind in ("MetricAlarm", "CompositeAlarm")
+        for item in of_type(resources, kind)
+    }
+
+
+@pytest.mark.parametrize("stack", ALL)
+def test_every_alarm_that_tells_somebody_names_a_page_that_exists(stack: str) -> None:
+    telling = {name: item.inputs for name, item in named(ALL[stack]()).items() if item.inputs.get("alarmActions")}
+    assert len(telling) > 8
+    for name, inputs in telling.items():
+        (page,) = PAGES.findall(inputs["alarmDescription"])
+        text = (ROOT / "docs" / "runbooks" / f"{page}.md").read_text(encoding="utf-8")
+        assert "\n" in text, name
+        assert f"]({page}.md)" in (ROOT / "docs" / "runbooks" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stack", ALL)
+def test_what_an_alarm_combines_or_is_silenced_by_exists(stack: str) -> None:
+    there = named(ALL[stack]())
+    parts = set()
+    for item in there.values():
+        if rule := item.inputs.get("alarmRule"):
+            parts |= set(re.findall(r'ALARM\("([^"]+)"\)', rule))
+        if silenced := item.inputs.get("actionsSuppressor"):
+            assert silenced["alarm"] in there and "alarmRule" in there[silenced["alarm"]].inputs
+    assert parts <= set(there) and parts
+    assert not any(there[part].inputs.get("alarmActions") for part in parts), "one cause is told once"
+
+
+def test_alarms_are_within_cloudwatch_s_limits() -> None:
+    for item in named(previewed("prod")).values():
+        metrics = [query["metric"] for query in item.inputs.get("metricQueries", []) if "metric" in query]
+        assert len(metrics) <= 10 and len({metric["period"] for metric in metrics}) <= 1
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: seven days at most
+        assert all(metric["period"] % 60 == 0 and metric["period"] <= 604_800 for metric in metrics)
+        returned = [query for query in item.inputs.get("metricQueries", []) if query.get("returnData")]
+        assert len(returned) == bool(metrics)
+
+
+def test_alarms_of_what_is_served_elsewhere_are_prometheus_s() -> None:
+    found = changed("prod", **{"models__diabetes-rf__latency_ms": 10, "models__diabetes-rf__explanations": False})
+    alarms = named(found)
+    assert not [name for name in alarms if "-availability-" in name or "-latency-" in name]
+    namespace = of_type(found, "RuleGroupNamespace")[0]
+    groups = {group["name"] for group in json.loads(namespace.inputs["data"])["groups"]}
+    assert {"slo-diabetes-rf-availability", "slo-diabetes-rf-latency", "slo-diabetes-rf-training"} <= groups
+
+
+def test_every_rule_of_prometheus_can_be_read_and_has_its_page() -> None:
+    found = changed("prod", **{"models__diabetes-rf__latency_ms": 10, "models__diabetes-rf__explanations": False})
+    document = json.loads(of_type(found, "RuleGroupNamespace")[0].inputs["data"])
+    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    assert len(rules) > 40
+    for rule in rules:
+        promql_parser.parse(rule["expr"])
+        if "alert" in rule:
+            page = rule["annotations"]["runbook"]
+            text = (ROOT / page).read_text(encoding="utf-8")
+            assert page != "docs/runbooks/cluster.md" or f"**{rule['alert']}:**" in text
+            assert rule["labels"]["severity"] in ("page", "ticket")
+    assert alerts({})["groups"][0] == recorded()["groups"][0]
+
+
+def test_bias_alarms_whom_the_objectives_ask() -> None:
+    assert not [name for name in named(previewed("prod")) if name.endswith("-bias")]
+    found = named(changed("prod", **{"models__diabetes-rf__most_bias": 0.1}))
+    (alarm,) = [item.inputs for name, item in found.items() if name.endswith("-bias")]
+    assert alarm["metricName"] == "bias_DPPL" and alarm["threshold"] == 0.1 and len(alarm["alarmActions"]) == 3
+
+
+def test_what_degrades_is_taken_back_by_its_release_pipeline() -> None:
+    rules = {item.inputs["name"]: item.inputs for item in of_type(previewed("local"), "EventRule")}
+    pattern = json.loads(rules["groundplan-local-degraded-diabetes-rf"]["eventPattern"])
+    assert set(pattern["detail"]["alarmName"]) == {
+        f"groundplan-local-diabetes-rf-{name}" for name in ("quality", "availability-page", "latency-page")
+    }

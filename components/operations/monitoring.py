@@ -251,8 +251,7 @@ class Monitoring(Component):
             evaluation_periods=periods,
             # The monitor publishes once a day: until then its last result holds, and rings nobody anew.
             treat_missing_data="notBreaching" if of_aws else "ignore",
-            alarm_actions=actions,
-            ok_actions=actions,
+            alarm_actions=actions,  # that it is over is no mail: its first result would be one, too
             tags={**self._tags, "Model": model} if model else self._tags,
             opts=self.child(),
         )

@@ -14,6 +14,7 @@ import pytest
 from moto import mock_aws
 
 from groundplan.local.moto import rules, tags
+from groundplan.local.moto.alarms import evaluate_alarms
 from groundplan.local.moto.maker import Maker
 from groundplan.local.moto.monitor import Record
 from groundplan.local.moto.rest_apis import keep_definitions
@@ -60,6 +61,7 @@ def made() -> Iterator[Made]:
     )
     _allow_plain_http()
     keep_definitions()
+    evaluate_alarms()
     sign_with_ed25519()
     try:
         with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):

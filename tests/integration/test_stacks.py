@@ -16,6 +16,7 @@ from moto import mock_aws
 
 from groundplan.engine.program import run, run_file
 from groundplan.local.moto import rules
+from groundplan.local.moto.alarms import evaluate_alarms
 from groundplan.local.moto.monitor import LocalMonitor, Record
 from groundplan.local.moto.rest_apis import keep_definitions
 from groundplan.local.moto.rules import Cloud
@@ -70,6 +71,7 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 def cloud() -> Iterator[InProcess]:
     _allow_plain_http()
     keep_definitions()
+    evaluate_alarms()
     sign_with_ed25519()
     with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
         yield InProcess()

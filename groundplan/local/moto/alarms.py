@@ -88,7 +88,9 @@ def evaluate_alarms() -> None:
         made = self.put_metric_alarm()
         backend = self.cloudwatch_backend
         alarm = backend.alarms[self._get_param("AlarmName")]
-        alarm.suppressor = (self._get_param("ActionsSuppressor") or "").rpartition(":alarm:")[2]
+        alarm.actions_suppressor = self._get_param("ActionsSuppressor")
+        alarm.actions_suppressor_wait_period = self._get_param("ActionsSuppressorWaitPeriod")
+        alarm.actions_suppressor_extension_period = self._get_param("ActionsSuppressorExtensionPeriod")
         _combine(backend)
         return made
 
@@ -235,10 +237,15 @@ def _combine(backend: Any) -> None:
 def _silenced_by(alarm: Any, alarms: dict[str, Any]) -> Iterator[Any]:
     """The alarms that silence one, and those that silence these."""
     seen = {alarm.name}
-    while (name := getattr(alarm, "suppressor", "")) in alarms and name not in seen:
+    while (name := _suppressor(alarm)) in alarms and name not in seen:
         seen.add(name)
         alarm = alarms[name]
         yield alarm
+
+
+def _suppressor(alarm: Any) -> str:
+    """Name of what silences an alarm, which is given as a name or an ARN; empty for nothing."""
+    return (getattr(alarm, "actions_suppressor", None) or "").rpartition(":alarm:")[2]
 
 
 def _tell(alarm: Any, before: str) -> None:

@@ -217,6 +217,31 @@ def _metric_queries(inputs: Inputs) -> Inputs:
     return {**{key: value for key, value in inputs.items() if key != "metricQueries"}, "metrics": queries}
 
 
+def _read_metric_alarm(cloud: Cloud, inputs: Inputs, name: str) -> dict[str, Any] | None:
+    found = _alarm(cloud, name, "MetricAlarm")
+    if found is None or "Metrics" not in found:
+        return found
+    queries = []
+    for query in found.pop("Metrics"):
+        asked = query.pop("MetricStat", None)
+        metric = {**asked.pop("Metric"), **asked} if asked else None
+        queries.append({**query, **({"Metric": metric} if metric else {})})
+    return {**found, "MetricQueries": queries}
+
+
+def _read_composite_alarm(cloud: Cloud, inputs: Inputs, name: str) -> dict[str, Any] | None:
+    found = _alarm(cloud, name, "CompositeAlarm")
+    if found is not None and (alarm := found.pop("ActionsSuppressor", None)):
+        periods = {f"{kind}Period": found[f"ActionsSuppressor{kind}Period"] for kind in ("Wait", "Extension")}
+        found["ActionsSuppressor"] = {"Alarm": alarm, **periods}
+    return found
+
+
+def _alarm(cloud: Cloud, name: str, kind: str) -> dict[str, Any] | None:
+    answer = cloud.call("cloudwatch", "DescribeAlarms", {"AlarmNames": [name], "AlarmTypes": [kind]})
+    return next(iter(answer[f"{kind}s"]), None)
+
+
 def _suppressor(inputs: Inputs) -> Inputs:
     rest = {key: value for key, value in inputs.items() if key != "actionsSuppressor"}
     if silenced := inputs.get("actionsSuppressor"):
@@ -274,7 +299,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{inputs[name]}"},
         delete=("DeleteAlarms", {"AlarmNames": "{id}"}),
         idempotent=True,
-        read=("DescribeAlarms", {"AlarmNames": "{id}"}, "MetricAlarms[0]"),
+        read=_read_metric_alarm,
     ),
     "aws:cloudwatch/compositeAlarm:CompositeAlarm": Rule(
         "cloudwatch",
@@ -284,7 +309,7 @@ RULES: dict[str, Rule] = {
         outputs={"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{inputs[alarmName]}"},
         delete=("DeleteAlarms", {"AlarmNames": "{id}"}),
         idempotent=True,
-        read=("DescribeAlarms", {"AlarmNames": "{id}", "AlarmTypes": "CompositeAlarm"}, "CompositeAlarms[0]"),
+        read=_read_composite_alarm,
     ),
     "aws:sns/topic:Topic": Rule(
         "sns",

@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -734,8 +736,38 @@ def test_drift_starts_a_retraining_whose_version_is_signed_off_and_served(
         # The same alarm goes on, and starts nothing more.
         again = groundplan(project, "monitor", MODEL)
         assert "was started" not in again.stdout and found[1] in again.stdout
+        mails = json.loads(assert_ok(groundplan(project, "mail", "--json"), project).stdout)
+        told = [
+            mail["to"].partition("@")[0] for mail in mails if mail["subject"].startswith('ALARM: "groundplan-local-')
+        ]
+        assert sorted(set(told)) == ["legal", "operations", "product"]
+        _fail(project, runtime.meta.endpoint_url, alarms)
+        rings = groundplan(project, "alarms", "diabetes-rf")
+        assert rings.returncode == 1 and "docs/runbooks/availability.md" in rings.stdout
+        back = groundplan(project, "monitor", MODEL)
+        why = "groundplan-local-diabetes-rf-availability-page rings since"
+        assert re.search(rf"{found[1]} was taken back, v\d+\.\d+\.\d+ serves again: {why}", back.stdout), back.stdout
+        assert asked()["model_version"] != found[1]
     finally:
         script.write_text(original, encoding="utf-8")
+
+
+def _fail(project: Path, router: str, alarms: Any) -> None:
+    """Kill the model's servers and go on asking, until enough requests have failed."""
+    url = f"{router}/endpoints/groundplan-local-diabetes-rf/invocations"
+    page, deadline = "groundplan-local-diabetes-rf-availability-page", time.monotonic() + 60
+    while True:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                home = process.environ().get("GROUNDPLAN_HOME")
+                if home == str(project / ".groundplan") and "pipelines.serving" in " ".join(process.cmdline()):
+                    process.kill()
+        for _ in range(20):
+            httpx.post(url, json={"instances": [[0.15] * 10]}, trust_env=False)
+        found = alarms.describe_alarms(AlarmNames=[page], AlarmTypes=["CompositeAlarm"])["CompositeAlarms"]
+        if found[0]["StateValue"] == "ALARM":
+            return
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.drill  # another application of the program

@@ -127,6 +127,7 @@ def test_a_version_that_is_better_but_not_for_one_slice_is_taken_back(publish: A
     assert served_in(entries(context)) == ["v1.0.0"]
 
 
+@pytest.mark.drill  # slow
 def test_a_version_that_is_worse_for_users_whose_outcome_is_known_is_taken_back(publish: Any, aws: Any) -> None:
     random = np.random.default_rng(4)
     later = pd.DataFrame(random.normal(size=(300, 2)), columns=["a", "b"]).assign(group=3)
@@ -291,6 +292,7 @@ def test_a_canary_that_nobody_continues_is_undone_by_the_next_one(publish: Any, 
     assert ("rollback", "v2.0.0") in told and served_in(entries(context)) == ["v1.0.0", "v3.0.0"]
 
 
+@pytest.mark.drill  # slow
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(publish: Any) -> None:
     context = publish("realtime")
     both = [publish("realtime", version, deployed=False) for version in ("v2.0.0", "v3.0.0")]

@@ -106,6 +106,7 @@ def test_a_failing_version_is_taken_back_and_gets_nothing_more(publish: Any, sta
     assert {(status, version) for _, status, version in users.answers} == {(200, "v1.0.0"), (200, "v3.0.0")}
 
 
+@pytest.mark.drill  # slow
 def test_a_person_takes_the_last_version_back_within_seconds(publish: Any, state: State) -> None:
     publish("cluster")
     context = publish("cluster", "v2.0.0")
@@ -119,6 +120,7 @@ def test_a_person_takes_the_last_version_back_within_seconds(publish: Any, state
     assert InferenceService(context).config() == "v1.0.0"
 
 
+@pytest.mark.drill  # slow
 def test_what_a_killed_canary_leaves_is_taken_back(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     publish("cluster")
 

@@ -349,6 +349,7 @@ def _requests(server: Running) -> float:
     )
 
 
+@pytest.mark.drill  # slow
 def test_workers_share_a_port_and_may_be_killed_replaced_and_ended(folder: Path, tmp_path: Path) -> None:
     with running(folder, tmp_path, GROUNDPLAN_WORKERS="2") as server:
         eventually(lambda: len(server.workers) == 2, 60)

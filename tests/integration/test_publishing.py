@@ -71,6 +71,7 @@ def test_a_serverless_endpoint_keeps_what_it_is_asked_itself(publish: Any, aws: 
     assert found["requests"] == 61 and found["quality"]["rmse"] < 0.1, "60 rows of the deployment, one of ours"
 
 
+@pytest.mark.drill  # slow
 def test_a_first_version_that_fails_leaves_an_endpoint_that_says_why(publish: Any, aws: Any) -> None:
     from botocore.exceptions import ClientError
 

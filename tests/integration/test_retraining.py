@@ -92,6 +92,7 @@ def test_a_killed_training_continues_from_its_checkpoint(
     assert saved["epoch"] == 12  # what it has saved last is kept, too
 
 
+@pytest.mark.drill  # slow
 def test_a_training_that_is_always_killed_is_given_up(home: Home, state: State, tmp_path: Path) -> None:
     script = tmp_path / "hungry.py"
     script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")

@@ -40,6 +40,7 @@ def search(home: Home, state: State, tmp_path: Path) -> Any:
     return run
 
 
+@pytest.mark.drill  # slow
 def test_trials_are_nested_runs_and_the_same_command_goes_on(search: Any, state: State) -> None:
     import mlflow
 

@@ -163,6 +163,7 @@ def test_what_changes_is_shown_first_and_then_merged(acme: tuple[Path, Run], rel
     }
 
 
+@pytest.mark.drill  # slow
 def test_a_line_that_both_changed_is_left_to_people(acme: tuple[Path, Run], releases: tuple[Path, Path, Path]) -> None:
     project, run = acme
     text = (

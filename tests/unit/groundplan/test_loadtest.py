@@ -107,6 +107,7 @@ def test_the_highest_rate_is_found(servers: int, service_s: float, within_s: flo
     assert highest == pytest.approx(formula(servers, service_s, within_s), rel=0.12)
 
 
+@pytest.mark.drill  # slow
 def test_a_rate_that_nothing_holds_ends(server: Any) -> None:
     found = load_test(f"{server(0.05)}/invocations", b"{}", 1, 0.2, 0, lambda *_: None)
     assert found.highest == 0 and found.tried and not any(held for _, held in found.tried)

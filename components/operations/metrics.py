@@ -20,7 +20,8 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.cluster.workloads import labels
 from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope
-from components.operations.rules import RECORDED, alerts, recorded
+from components.operations.grafana import dashboards
+from components.operations.rules import alerts, recorded
 from spec.service_levels import ServiceLevel, Urgency
 
 NAMESPACE = "monitoring"
@@ -148,7 +149,7 @@ class Metrics(Component):
                 "namespace": NAMESPACE,
                 "labels": {**labels(scope, "dashboard"), "grafana_dashboard": "1"},
             },
-            data={"platform.json": json.dumps(dashboard(scope.stack), indent=1)},
+            data=dashboards(scope.stack, args.levels),
             opts=child,
         )
         self.workspace_id, self.prometheus = workspace.id, workspace.prometheus_endpoint
@@ -171,29 +172,4 @@ def _route(region: str, topic_arn: str) -> dict[str, Any]:
                 "equal": ["model"],
             },
         ],
-    }
-
-
-def dashboard(stack: str) -> dict[str, Any]:
-    """Grafana's dashboard model (schema version 39): one panel per recording rule."""
-    units = {"ratio": "percentunit", "rate5m": "reqps", "ms": "ms", "count": "short"}
-    panels = [
-        {
-            "id": number,
-            "type": "timeseries",
-            "title": name.replace(":", " "),
-            "datasource": {"type": "prometheus", "uid": "prometheus"},
-            "gridPos": {"x": 12 * (number % 2), "y": 8 * (number // 2), "w": 12, "h": 8},
-            "targets": [{"refId": "A", "expr": name}],
-            "fieldConfig": {"defaults": {"unit": units[name.rpartition(":")[2]]}, "overrides": []},
-        }
-        for number, name in enumerate(RECORDED)
-    ]
-    return {
-        "uid": "platform",
-        "title": f"Platform {stack}",
-        "schemaVersion": 39,
-        "refresh": "1m",
-        "time": {"from": "now-6h", "to": "now"},
-        "panels": panels,
     }

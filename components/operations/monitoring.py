@@ -1,11 +1,11 @@
-"""Alarms on what the objectives promise, the topics that notify people, and a dashboard."""
+"""Alarms on what the objectives promise, the topics that notify people, and dashboards."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import pulumi
 import pulumi_aws as aws
@@ -13,6 +13,7 @@ import pulumi_aws as aws
 from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
 from components.models.endpoint import CHAMPION
+from components.operations.dashboards import PLATFORM, Shown, dashboards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ BIAS = "bias_DPPL"  # the monitor's
 
 class Monitoring(Component):
     """Alarms per model: quality, drift, and an endpoint's latency and errors; of the stream: lag, rejected events,
-    events in quarantine; and one dashboard.
+    events in quarantine; and dashboards.
 
     Attributes:
         alarm_names: By model, then by subject.
@@ -189,19 +190,17 @@ class Monitoring(Component):
                     above=True,
                     periods=periods,
                 )
-        endpoints = {model: wanted.endpoint_name for model, wanted in args.models.items()}
-        body = json.dumps(
-            dashboard(
-                scope,
-                endpoints,
-                {model: wanted.quality_metric for model, wanted in args.models.items()},
-                args.kafka_cluster,
-                args.topics,
+        shown = {
+            model: Shown(wanted.endpoint_name, wanted.quality_metric, wanted.latency_ms)
+            for model, wanted in args.models.items()
+        }
+        for kind, body in dashboards(scope, shown, args.kafka_cluster, args.topics).items():
+            aws.cloudwatch.Dashboard(
+                name if kind == PLATFORM else f"{name}-{kind}",
+                dashboard_name=scope.name(kind, limit=255),
+                dashboard_body=json.dumps(body),
+                opts=self.child(),
             )
-        )
-        aws.cloudwatch.Dashboard(
-            name, dashboard_name=scope.name("platform", limit=255), dashboard_body=body, opts=self.child()
-        )
         self.register_outputs({"topic_arns": self.topic_arns, "alarm_names": self.alarm_names})
 
     def _publishers(self, topic_arn: pulumi.Output[str]) -> tuple[Statement, ...]:
@@ -272,52 +271,3 @@ class Metric:
     name: str
     dimensions: dict[str, pulumi.Input[str]]
     statistic: str
-
-
-def dashboard(
-    scope: Scope,
-    endpoints: dict[str, str],
-    quality_metrics: dict[str, str],
-    kafka_cluster: str,
-    topics: dict[str, tuple[str, ...]],
-) -> dict[str, Any]:
-    """Body of a CloudWatch dashboard: for each model latency, requests and errors, quality, drift; and the stream.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
-    """
-    namespace = f"Groundplan/{scope.stack}"
-    widgets: list[dict[str, Any]] = []
-
-    def add(title: str, metrics: list[list[Any]], statistic: str) -> None:
-        place = {"x": 8 * (len(widgets) % 3), "y": 6 * (len(widgets) // 3), "width": 8, "height": 6}
-        shown = {
-            "title": title,
-            "metrics": metrics,
-            "stat": statistic,
-            "region": scope.region,
-            "period": 300,
-            "view": "timeSeries",
-        }
-        widgets.append({"type": "metric", **place, "properties": shown})
-
-    for model, endpoint in endpoints.items():
-        if endpoint:
-            variant = ["EndpointName", endpoint, "VariantName", CHAMPION]
-            add(f"{model}: latency p95 (microseconds)", [["AWS/SageMaker", "ModelLatency", *variant]], "p95")
-            add(
-                f"{model}: requests and errors",
-                [["AWS/SageMaker", name, *variant] for name in ("Invocations", "Invocation5XXErrors")],
-                "Sum",
-            )
-        add(
-            f"{model}: {quality_metrics[model]} and drift",
-            [[namespace, name, "Model", model] for name in (quality_metrics[model], "drift_share")],
-            "Average",
-        )
-    for topic, groups in topics.items():
-        behind = [
-            ["AWS/Kafka", "SumOffsetLag", "Cluster Name", kafka_cluster, "Consumer Group", group, "Topic", topic]
-            for group in groups
-        ]
-        add(f"{topic}: events behind", behind, "Maximum")
-    return {"widgets": widgets}

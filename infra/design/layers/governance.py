@@ -11,6 +11,7 @@ from spec.objectives import Availability, Objectives, Regime
 from spec.regions import REGIONS
 from spec.service_levels import ON_SAGEMAKER, service_levels
 
+DASHBOARDS = 4
 KEYS, SIGNING_KEYS, SECRETS, ALARMS_PER_MODEL, ALARMS = 4, 3, 1, 4, 2
 SERIES_PER_ALARM = {"availability": 4, "latency": 4}  # of a service level, on SageMaker; the others read two
 LOG_GB = 10.0  # application, flow and control-plane logs, GB a month
@@ -92,14 +93,14 @@ def monitoring(
     cost = (
         prices.per_unit("cloudwatch", "alarm", alarms + series)
         + prices.per_unit("cloudwatch", "composite-alarm", composites)
-        + prices.per_unit("cloudwatch", "dashboard", 1)
+        + prices.per_unit("cloudwatch", "dashboard", DASHBOARDS)
         + prices.per_unit("cloudwatch", "logs-ingest", LOG_GB)
         + prices.per_unit("cloudwatch", "logs-store", LOG_GB * days / 30)
         + prices.per_unit("amp", "samples", METRIC_SAMPLES / 1e7)
     )
     chooser.note(
         "monitoring",
-        f"{alarms} alarms, {len(levels)} service levels, a dashboard, logs for {days} days, Prometheus",
+        f"{alarms} alarms, {len(levels)} service levels, {DASHBOARDS} dashboards, logs for {days} days, Prometheus",
         tuple(f"models.{name}.quality, drift_share, latency_ms, service_levels" for name in objectives.models),
         "every objective has an alarm, and an error budget that is watched",
         cost,

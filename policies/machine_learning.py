@@ -10,22 +10,22 @@ from typing import Any
 from pulumi_policy.proxy import UnknownValueError
 
 from policies.control import ENDPOINT, ENDPOINT_CONFIGURATION, Family, at, given, listed
-from policies.stack import Item, Props, Stack
+from policies.stack import Item, Props, Stack, known
 
 ML = Family("machine learning", ("SOX 404", "SOC 2 CC8.1"))
 _DATA = ("GDPR 5(1)(d)", "SOC 2 PI1.2")
 _CLOSED = ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
 _COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
-# What rolls a deployment back, or begins something, when an alarm goes off.
-_WAIT_FOR_ALARMS = (
-    ENDPOINT,
-    "aws:appautoscaling/policy:Policy",
-    "aws:autoscaling/policy:Policy",
-    "aws:cloudwatch/eventRule:EventRule",
-    "aws:codedeploy/deploymentGroup:DeploymentGroup",
-    "aws:ecs/service:Service",
-    "aws:route53/healthCheck:HealthCheck",
-)
+# What combines alarms, rolls a deployment back, or begins something when one goes off; by the input that names it.
+_WAIT_FOR_ALARMS = {
+    _COMPOSITE: ("alarmRule", "actionsSuppressor"),
+    ENDPOINT: ("deploymentConfig",),
+    "aws:cloudwatch/eventRule:EventRule": ("eventPattern",),
+    "aws:codedeploy/deploymentGroup:DeploymentGroup": ("alarmConfiguration",),
+    "aws:ecs/service:Service": ("alarms",),
+    "aws:route53/healthCheck:HealthCheck": ("cloudwatchAlarmName",),
+}
+_ALL_ALARMS = "CloudWatch Alarm State Change"
 _ALARM, _TOPIC = "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:msk/topic:Topic"
 DEAD_LETTERS = (".dlq", "-dlq")
 _NOTEBOOK = "aws:sagemaker/notebookInstance:NotebookInstance"
@@ -190,9 +190,23 @@ def alarmed(endpoint: Item, stack: Stack) -> Iterator[str]:
 )
 def alarm_tells(alarm: Item, stack: Stack) -> Iterator[str]:
     """At least one action, which may be unknown; or something else waits for it."""
+    if known(alarm.props, "actionsEnabled") is False:
+        yield "Its actions are switched off"
+        return
     actions = given(alarm.props, "alarmActions") and len(alarm.props["alarmActions"])
-    if not actions and not stack.mentioned(alarm, _COMPOSITE, *_WAIT_FOR_ALARMS):
+    if not actions and not stack.mentioned(alarm, _WAIT_FOR_ALARMS) and not _hears_of_all(stack):
         yield "Nobody is notified when it goes off"
+
+
+def _hears_of_all(stack: Stack) -> bool:
+    """Whether a rule of EventBridge takes every alarm's changes."""
+    return any(
+        isinstance(pattern := known(rule.props, "eventPattern"), str)
+        and _ALL_ALARMS in pattern
+        and "alarmName" not in pattern
+        and "resources" not in pattern
+        for rule in stack.of("aws:cloudwatch/eventRule:EventRule")
+    )
 
 
 @ML.resource(

@@ -83,18 +83,23 @@ class Stack:
                     found.setdefault(target.urn, []).append(companion)
         return self._companions[place].get(item.urn, [])
 
-    def mentioned(self, item: Item, *types: str) -> bool:
-        """Whether a resource of some types comes from this one, or has its name or ARN in one of its texts."""
+    def mentioned(self, item: Item, inputs: Mapping[str, tuple[str, ...]]) -> bool:
+        """Whether an input of another resource comes from this one, or has its name or ARN in a text.
+
+        Args:
+            inputs: Those that count, by the other's type.
+        """
         names = {text for key in _IDENTIFIERS for text in _texts(item.props, key)}
         wanted = (
             re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names))) if names else None
         )
-        return any(
-            any(item.urn in urns for urns in other.references.values())
-            or (wanted is not None and any(wanted.search(text) for text in _all_texts(other.props)))
-            for other in self.of(*types)
-            if other.urn != item.urn
-        )
+        for other in self.of(*inputs):
+            for key in inputs[other.type] if other.urn != item.urn else ():
+                if item.urn in other.references.get(key, ()):
+                    return True
+                if wanted is not None and any(wanted.search(text) for text in _all_texts(known(other.props, key))):
+                    return True
+        return False
 
     def _sources(self, item: Item, key: str, types: tuple[str, ...], seen: set[str]) -> list[Item]:
         found = []
@@ -135,6 +140,14 @@ def _texts(props: Any, path: str) -> set[str]:
         except UnknownValueError:
             continue
     return found
+
+
+def known(props: Props, key: str) -> Any:
+    """An input; None where it is not given, or can't be known before a deployment."""
+    try:
+        return props.get(key)
+    except UnknownValueError:
+        return None
 
 
 def _all_texts(value: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spec.objectives import Availability, ModelObjectives
+from spec.on_cluster import REQUEST_BUCKETS
 
 PERIOD_DAYS = 30
 # What Managed Prometheus records of the cluster's models, with a window after it.
@@ -53,8 +54,9 @@ WORKBOOK = (
     Burn(1.0, 4_320, 360, Urgency.TICKET, 4),
 )
 # Where events are so rare that the workbook's windows would be empty: two bad ones within a week, which is the longest
-# that CloudWatch looks back.
+# that CloudWatch looks back; and where there are not two a week, one.
 RARE = (Burn(2.0, 10_080, 2_880, Urgency.TICKET, 2),)
+RAREST = (Burn(2.0, 10_080, 10_080, Urgency.TICKET, 1),)
 
 
 def window_name(minutes: int) -> str:
@@ -73,8 +75,7 @@ class ServiceLevel:
         name: availability, latency, freshness, training, quality or value.
         says: What a good event is.
         target: Share of good events, 0 to 1.
-        limit: What an event is compared with, where it is a measurement: milliseconds, hours, a metric's worst value,
-            USD earned for each spent; None where the platform counts good events itself.
+        limit: Milliseconds within which an answer is good; None for all but latency.
         per_hour: Events expected in an hour.
     """
 
@@ -101,7 +102,17 @@ class ServiceLevel:
             and self.per_hour * burn.short_minutes / 60 >= 1
             and burn.rate * self.budget < 1
         )
-        return found or RARE
+        return found or (RARE if self.per_hour * RARE[0].long_minutes / 60 >= RARE[0].fewest else RAREST)
+
+
+def oldest_hours(model: ModelObjectives) -> float:
+    """How old features may be: one training may fail."""
+    return 2 * model.retraining.every_hours
+
+
+def percent(share: float) -> str:
+    """A share with as many digits as it needs: 99.5 %, 99.9995 %."""
+    return f"{share * 100:.10g} %"
 
 
 def service_levels(
@@ -125,14 +136,18 @@ def service_levels(
                 None,
                 requests,
             ),
-            ServiceLevel(
-                "latency",
-                f"requests answered within {model.latency_ms:g} ms",
-                SERVED_WITHIN,
-                model.latency_ms,
-                requests,
-            ),
         ]
+        # On the cluster, nothing above the last bucket's end is told apart.
+        if topology in ON_SAGEMAKER or model.latency_ms <= REQUEST_BUCKETS[-1] * 1000:
+            found.append(
+                ServiceLevel(
+                    "latency",
+                    f"requests answered within {model.latency_ms:g} ms",
+                    SERVED_WITHIN,
+                    model.latency_ms,
+                    requests,
+                )
+            )
     hours = model.retraining.every_hours
     found.append(ServiceLevel("training", "trainings that succeed", wanted.trainings, None, 1 / hours))
     if topology == "edge":
@@ -141,9 +156,9 @@ def service_levels(
         found.append(
             ServiceLevel(
                 "freshness",
-                f"days on which features are younger than {2 * hours:g} hours, two trainings",
+                f"days on which features are younger than {oldest_hours(model):g} hours, two trainings",
                 wanted.days,
-                2 * hours,
+                None,
                 daily,
             )
         )
@@ -154,10 +169,10 @@ def service_levels(
             "quality",
             f"days on which {quality.metric} is {sign} {quality.worst:g}",
             wanted.days,
-            quality.worst,
+            None,
             daily,
         )
     )
     if model.value.usd_per_unit:
-        found.append(ServiceLevel("value", "days on which predictions earn what they cost", wanted.days, 1.0, daily))
+        found.append(ServiceLevel("value", "days on which predictions earn what they cost", wanted.days, None, daily))
     return tuple(found)

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 from components.operations.rules import ERRORS, RECORDED, REMAINING
 from spec.on_cluster import SERVICE_LABEL
-from spec.service_levels import ServiceLevel, window_name
+from spec.service_levels import ServiceLevel, percent, window_name
 
 _UNITS = {"ratio": "percentunit", "rate5m": "reqps", "ms": "ms", "count": "short"}
 _SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -49,7 +49,7 @@ def _level(board: made.Dashboard, model: str, level: ServiceLevel) -> None:
     windows = [f"{ERRORS}{window_name(length)}" for length in minutes]
     board.with_panel(
         _panel(
-            f"{level.name}: share of bad events ({1 - level.target:.2%} allowed)",
+            f"{level.name}: share of bad events ({percent(1 - level.target)} allowed)",
             "percentunit",
             [(f"{name}{of}", name.removeprefix(ERRORS)) for name in windows],
         )

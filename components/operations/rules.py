@@ -13,7 +13,7 @@ from typing import Any
 from components.operations.monitoring import RUNBOOK
 from spec.names import short_name
 from spec.on_cluster import REQUEST, REQUEST_BUCKETS, SERVICE_LABEL, STATUS_LABEL
-from spec.service_levels import ALL_EVENTS, BAD_EVENTS, PERIOD_DAYS, Burn, ServiceLevel, Urgency, window_name
+from spec.service_levels import ALL_EVENTS, BAD_EVENTS, PERIOD_DAYS, Burn, ServiceLevel, Urgency, percent, window_name
 
 RECORDED = {
     "namespace:cpu_used:ratio": (
@@ -132,7 +132,7 @@ def _burning(model: str, level: ServiceLevel) -> Iterator[dict[str, Any]]:
             "expr": " or ".join(burns(burn) for burn in level.burns if burn.urgency is urgency),
             "labels": {"severity": str(urgency)},
             "annotations": {
-                "summary": f"{model}: {level.name}: too few of the {level.says}; {level.target:.2%} are promised",
+                "summary": f"{model}: {level.name}: too few of the {level.says}; {percent(level.target)} are promised",
                 "runbook": RUNBOOK.format(level.name),
             },
         }

@@ -17,7 +17,7 @@ from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 from components.models.endpoint import CHALLENGER, CHAMPION
 from components.operations.monitoring import RUNBOOK, told
-from spec.service_levels import PERIOD_DAYS, Burn, ServiceLevel, Urgency, window_name
+from spec.service_levels import PERIOD_DAYS, Burn, ServiceLevel, Urgency, percent, window_name
 
 _PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
 _SETTLES_S = 60  # in which the more urgent alarm may still follow, and has not ended for good
@@ -72,6 +72,7 @@ class WatchedModel(Args):
     Args:
         variants: Of the endpoint; several while two versions share the requests.
         pipeline, function: What trains it; both empty where CloudWatch does not see it.
+        quality_alarm: Rings with each bad result; while it does, the level's own alarm tells nobody.
     """
 
     levels: tuple[ServiceLevel, ...]
@@ -79,8 +80,7 @@ class WatchedModel(Args):
     variants: tuple[str, ...] = (CHAMPION, CHALLENGER)
     pipeline: str = ""
     function: str = ""
-    quality_metric: str
-    higher_is_better: bool
+    quality_alarm: pulumi.Input[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class ServiceLevelsArgs(Args):
 class ServiceLevels(Component):
     """Alarms on error budgets. Only those that need both windows notify anybody.
 
-    A ticket stays silent while the same level pages; and while a model's requests fail, none of its other levels
+    A ticket does not ring while the same level pages; and while a model's availability pages, none of its other levels
     tells anybody, as they suffer from it.
 
     Attributes:
@@ -110,14 +110,15 @@ class ServiceLevels(Component):
         self._name, self._topics = name, args.topic_arns
         self.exported: dict[str, dict[str, dict[str, Any]]] = {}
         for model, watched in args.models.items():
-            loudest = ""
+            loudest: aws.cloudwatch.CompositeAlarm | None = None
             for level in watched.levels:
                 indicator = indicator_of(level, watched, model, f"Groundplan/{scope.stack}")
                 if indicator is None:
                     continue
-                alarms = self._watch(model, level, indicator, loudest)
-                if level.name == "availability" and Urgency.PAGE in alarms:
-                    loudest = alarms[Urgency.PAGE]
+                silencer = watched.quality_alarm if level.name == "quality" else loudest and loudest.alarm_name
+                made = self._watch(model, level, indicator, silencer, loudest)
+                if level.name == "availability":
+                    loudest = made.get(Urgency.PAGE)
                 self.exported.setdefault(model, {})[level.name] = {
                     "says": level.says,
                     "target": level.target,
@@ -125,47 +126,58 @@ class ServiceLevels(Component):
                     "metrics": [_as_query(id_, each) for each, id_ in indicator.counted.items()],
                     "events": [indicator.counted[each] for each in indicator.events],
                     "failed": [indicator.counted[each] for each in indicator.failed],
-                    "alarms": {str(urgency): alarm for urgency, alarm in alarms.items()},
+                    "alarms": {
+                        str(urgency): scope.name(model, level.name, str(urgency), limit=255) for urgency in made
+                    },
                 }
         self.register_outputs({"models": list(args.models)})
 
-    def _watch(self, model: str, level: ServiceLevel, indicator: Indicator, loudest: str) -> dict[Urgency, str]:
-        """The alarms of one level; returns those that notify, by urgency."""
-        pairs: dict[Urgency, list[str]] = {}
+    def _watch(
+        self,
+        model: str,
+        level: ServiceLevel,
+        indicator: Indicator,
+        silencer: pulumi.Input[str] | None,
+        loudest: pulumi.Resource | None,
+    ) -> dict[Urgency, aws.cloudwatch.CompositeAlarm]:
+        """The alarms of one level; returns those that notify, by urgency.
+
+        Args:
+            silencer: Name of the alarm during which they tell nobody; CloudWatch wants it to exist.
+            loudest: What it is, if it is made here.
+        """
+        rules: dict[Urgency, list[str]] = {}
         members: dict[Urgency, list[pulumi.Resource]] = {}
         for burn in level.burns:
-            both = [
-                self._window(model, level, indicator, burn, minutes, fewest)
-                for minutes, fewest in ((burn.long_minutes, burn.fewest), (burn.short_minutes, 1))
-            ]
+            windows = {burn.short_minutes: 1, burn.long_minutes: burn.fewest}
+            both = [self._window(model, level, indicator, burn, *window) for window in windows.items()]
             rule = " AND ".join(f'ALARM("{alarm}")' for alarm, _ in both)
-            pairs.setdefault(burn.urgency, []).append(f"({rule})")
+            rules.setdefault(burn.urgency, []).append(f"({rule})")
             members.setdefault(burn.urgency, []).extend(resource for _, resource in both)
-        made: dict[Urgency, str] = {}
-        louder: pulumi.Resource | None = None
-        for urgency, rules in pairs.items():
-            alarm = self.scope.name(model, level.name, str(urgency), limit=255)
-            silenced_by = made.get(Urgency.PAGE) or loudest
+        made: dict[Urgency, aws.cloudwatch.CompositeAlarm] = {}
+        for urgency, either in rules.items():
+            rule, page = " OR ".join(either), made.get(Urgency.PAGE)
+            if page is not None:
+                rule = f'({rule}) AND NOT ALARM("{self.scope.name(model, level.name, Urgency.PAGE, limit=255)}")'
             actions = told(self._topics, level.name)
-            louder = aws.cloudwatch.CompositeAlarm(
+            made[urgency] = aws.cloudwatch.CompositeAlarm(
                 f"{self._name}-{model}-{level.name}-{urgency}",
-                alarm_name=alarm,
+                alarm_name=self.scope.name(model, level.name, urgency, limit=255),
                 alarm_description=(
-                    f"{model}: {level.name}: too few of the {level.says}; {level.target:.2%} are promised."
+                    f"{model}: {level.name}: too few of the {level.says}; {percent(level.target)} are promised."
                     f" {'Act at once' if urgency is Urgency.PAGE else 'Act within days'}: {RUNBOOK.format(level.name)}"
                 ),
-                alarm_rule=" OR ".join(rules),
+                alarm_rule=rule,
                 alarm_actions=actions,
                 ok_actions=actions,
                 actions_suppressor=(
-                    {"alarm": silenced_by, "wait_period": _SETTLES_S, "extension_period": _SETTLES_S}
-                    if silenced_by
-                    else None
+                    {"alarm": silencer, "wait_period": _SETTLES_S, "extension_period": _SETTLES_S} if silencer else None
                 ),
                 tags=self.scope.tags("service-levels", Model=model),
-                opts=self.child(depends_on=[*members[urgency], *([louder] if louder else [])]),
+                opts=self.child(
+                    depends_on=[*members[urgency], *(each for each in (page, loudest) if each is not None)]
+                ),
             )
-            made[urgency] = alarm
         return made
 
     def _window(
@@ -199,8 +211,8 @@ class ServiceLevels(Component):
             f"{self._name}-{model}-{level.name}-burn{burn.rate:g}-{window_name(minutes)}",
             name=alarm,
             alarm_description=(
-                f"{model}: {level.name}: in {window_name(minutes)}, its error budget of {level.budget:.2%} burns more"
-                f" than {burn.rate:g} times too fast"
+                f"{model}: {level.name}: in {window_name(minutes)}, its error budget of {percent(level.budget)} burns"
+                f" more than {burn.rate:g} times too fast"
             ),
             metric_queries=queries,
             comparison_operator="GreaterThanThreshold",
@@ -215,12 +227,6 @@ class ServiceLevels(Component):
 
 def indicator_of(level: ServiceLevel, watched: WatchedModel, model: str, namespace: str) -> Indicator | None:
     """Where CloudWatch counts the events of a level; None where it does not see them."""
-
-    def daily(metric: str, bad: str) -> Indicator:
-        """The monitor's results; ``bad`` is the range of those that are."""
-        of = (namespace, metric, (("Model", model),))
-        return Indicator((Counted(*of, "SampleCount"),), (Counted(*of, f"TC({bad})"),))
-
     match level.name:
         case "availability" | "latency" if watched.endpoint_name:
             of = [(("EndpointName", watched.endpoint_name), ("VariantName", variant)) for variant in watched.variants]
@@ -244,13 +250,9 @@ def indicator_of(level: ServiceLevel, watched: WatchedModel, model: str, namespa
                 for metric in ("Invocations", "Errors")
             )
             return Indicator((begun,), (failed_,))
-        case "freshness":
-            return daily("feature_age_hours", f"{level.limit:g}:")
-        case "quality":
-            worst = f"{level.limit:g}"
-            return daily(watched.quality_metric, f":{worst}" if watched.higher_is_better else f"{worst}:")
-        case "value":
-            return daily("return_on_cost", f":{level.limit:g}")
+        case "freshness" | "quality" | "value":  # the monitor's, once a day: 1 where it was missed, else 0
+            missed = (namespace, f"{level.name}_missed", (("Model", model),))
+            return Indicator((Counted(*missed, "SampleCount"),), (Counted(*missed, "Sum"),))
     return None
 
 

@@ -103,7 +103,12 @@ class Triggers(Component):
                 {
                     "source": ["aws.cloudwatch"],
                     "detail-type": ["CloudWatch Alarm State Change"],
-                    "detail": {"alarmName": names, "state": {"value": ["ALARM"]}},
+                    # A new state: an alarm that is silenced for a while reports the one that it has, again.
+                    "detail": {
+                        "alarmName": names,
+                        "state": {"value": ["ALARM"]},
+                        "previousState": {"value": [{"anything-but": "ALARM"}]},
+                    },
                 }
             )
 

@@ -9,6 +9,7 @@ import typer
 
 from groundplan.cli.models import PANEL
 from groundplan.cli.options import AsJson, OutputsOption
+from spec.service_levels import percent
 
 commands = typer.Typer()
 ModelOfStack = Annotated[
@@ -34,7 +35,7 @@ def slo(model: ModelOfStack = "", outputs: OutputsOption = "", as_json: AsJson =
             shown.add_row(
                 each["model"],
                 each["service_level"],
-                f"{each['target']:.2%}",
+                percent(each["target"]),
                 "nothing counted yet"
                 if each["attained"] is None
                 else f"{each['attained']:.2%} of {each['events']:,.0f}",
@@ -43,7 +44,7 @@ def slo(model: ModelOfStack = "", outputs: OutputsOption = "", as_json: AsJson =
                 each["says"],
             )
         console(markup=False).print(shown)
-        print("over the last 30 days; docs/service-levels.md says when an alarm rings")
+        print("over the last 30 days; when an alarm rings: docs/service-levels.md")
     raise typer.Exit(1 if any(each["budget_left"] is not None and each["budget_left"] <= 0 for each in found) else 0)
 
 

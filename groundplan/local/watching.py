@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 
 from groundplan.local.auditing import reading
 from groundplan.local.home import find_home
 from groundplan.local.inside import running
-from pipelines.monitoring.service_levels import attained
+from pipelines.monitoring.service_levels import attained, rings_since
 from spec.errors import UsageError
 from spec.outputs import Outputs
 
@@ -25,6 +24,12 @@ def service_levels(model: str, outputs: str) -> list[dict[str, Any]]:
     """
     with reading(outputs, CALLER) as context:
         _known(context.outputs, model)
+        if context.outputs.models and not any(context.outputs.service_levels.values()):
+            raise UsageError(
+                "these outputs are from before there were service levels",
+                where=outputs or "the platform",
+                fix="apply the program again (`pulumi up`, or `groundplan up`), and take its outputs",
+            )
         return attained(context.outputs, model)
 
 
@@ -52,11 +57,12 @@ def alarms(model: str, outputs: str) -> list[dict[str, Any]]:
     shown = []
     for alarm in found:
         name = alarm["AlarmName"].removeprefix(prefix)
-        if model and not name.startswith(f"{model}-"):
-            continue
+        whose = max((each for each in of.models if name.startswith(f"{each}-")), key=len, default="")
+        if (model and whose != model) or not (whose or name.startswith("stream-")):
+            continue  # of another model, or of another stack whose name begins alike
         runbook = _RUNBOOK.search(alarm.get("AlarmDescription", ""))
         told = [who[arn] for arn in alarm.get("AlarmActions", []) if arn in who]
-        since: datetime = alarm["StateUpdatedTimestamp"]
+        since = rings_since(alarm)
         shown.append(
             {
                 "alarm": name,

@@ -143,10 +143,9 @@ def _service_levels(given: Given, models: Models, retrained: Retrained) -> Servi
                     variants=(CHAMPION, CHALLENGER) if given.plan.serving[name].canary_steps else (CHAMPION,),
                     pipeline=scope.name(name, limit=256) if name in retrained.workflows else "",
                     function=function_name(scope, name) if name in retrained.trainers else "",
-                    quality_metric=model.quality.metric,
-                    higher_is_better=model.quality.is_score,
+                    quality_alarm=models.monitoring.alarm_names[name]["quality"],
                 )
-                for name, model in given.wanted.models.items()
+                for name in given.wanted.models
             },
             topic_arns=models.monitoring.topic_arns,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.audit.records import entries, serves, stack_of
 from pipelines.canary.rollback import rollback
 from pipelines.context import Context
-from pipelines.monitoring.service_levels import described
+from pipelines.monitoring.service_levels import described, rings_since, share_since
 from pipelines.registry.decisions import Person
 from pipelines.steps.kubernetes_api import samples
 from spec.service_levels import Urgency
@@ -17,14 +17,15 @@ from spec.service_levels import Urgency
 WATCHED = timedelta(days=7)
 LEVELS = ("availability", "latency")  # whose pages count; quality has an alarm of its own
 QUALITY = "quality"
+BORNE_OUT = 6.0  # burn rate of a version's own requests: the slower of those that page
 
 
 def degraded(context: Context, now: datetime | None = None) -> str:
     """Why the version in service should be taken back, as a reason; empty if nothing speaks for it.
 
-    It was promoted at most a week ago, another one served before it that was not taken back, and one of the model's
-    alarms on availability, latency or quality has begun to ring since, and still does. What has just been taken back or
-    restored stays: so the platform never goes to and fro.
+    It was promoted at most a week ago, another one served before it that was not taken back, one of the model's alarms
+    on availability, latency or quality has begun to ring since, and its own requests are bad enough: an alarm may look
+    back on the version before. What has just been taken back or restored stays, so the platform never goes to and fro.
     """
     log, now = entries(context), now or datetime.now(UTC)
     serving = next((entry for entry in reversed(log) if serves(entry)), None)
@@ -33,36 +34,44 @@ def degraded(context: Context, now: datetime | None = None) -> str:
     since = datetime.fromisoformat(serving["time"])
     if now - since > WATCHED:
         return ""
-    rings = sorted((at, name) for name, at in ringing(context).items() if at > since)
+    rings = sorted((at, name) for name, at in ringing(context, since, now).items() if at > since)
     return f"{rings[0][1]} rings since {rings[0][0]:%Y-%m-%d %H:%M} UTC" if rings else ""
 
 
 def roll_back(context: Context) -> str:
-    """Take a degraded version back; returns what was done, as a sentence, empty for nothing.
+    """Take a degraded version back, and end a canary that goes on; returns what was done, as a sentence.
 
     Raises:
         GroundplanError: The version before can't be served again.
     """
     if not (why := degraded(context)):
         return ""
-    was, now = rollback(context, Person("pipeline", "an alarm"), why)
+    was, now = rollback(context, Person("pipeline", "an alarm"), why, stack_of(entries(context))[-2])
     return f"{was} was taken back, {now} serves again: {why}"
 
 
-def ringing(context: Context) -> dict[str, datetime]:
-    """Since when each of the model's alarms on its answers rings, by the alarm's name."""
+def ringing(context: Context, since: datetime, now: datetime) -> dict[str, datetime]:
+    """Since when each of the model's alarms on its answers rings, by the alarm's name; without those that the requests
+    since a moment do not bear out.
+    """
     outputs, model = context.outputs, context.model
     levels = outputs.service_levels.get(model, {})
-    names = [
-        levels[name].alarms[Urgency.PAGE] for name in LEVELS if name in levels and Urgency.PAGE in levels[name].alarms
-    ]
-    if quality := outputs.alarms.get(model, {}).get(QUALITY):
-        names.append(quality)
-    found: dict[str, datetime] = {
-        alarm["AlarmName"]: alarm["StateUpdatedTimestamp"]
-        for alarm in described(names)
-        if alarm["StateValue"] == "ALARM"
+    pages = {
+        levels[name].alarms[Urgency.PAGE]: levels[name]
+        for name in LEVELS
+        if name in levels and Urgency.PAGE in levels[name].alarms
     }
+    quality = outputs.alarms.get(model, {}).get(QUALITY)
+    found: dict[str, datetime] = {}
+    for alarm in described([*pages, *([quality] if quality else [])]):
+        name = alarm["AlarmName"]
+        if alarm["StateValue"] != "ALARM":
+            continue
+        if name in pages:
+            share = share_since(pages[name], since, now)
+            if share is None or share <= BORNE_OUT * (1 - pages[name].target):
+                continue
+        found[name] = rings_since(alarm)
     if outputs.prometheus and any(name in levels and not levels[name].metrics for name in LEVELS):
         found |= _by_prometheus(outputs.prometheus, model)
     return found

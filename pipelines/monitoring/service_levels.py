@@ -11,6 +11,7 @@ from spec.outputs import Outputs, ServiceLevelOutputs
 from spec.service_levels import ALL_EVENTS, BAD_EVENTS
 
 MOST_QUERIES = 500  # of one GetMetricData
+MINUTE_S = 60
 
 
 def attained(outputs: Outputs, only: str = "", now: datetime | None = None) -> list[dict[str, Any]]:
@@ -103,6 +104,32 @@ def _by_prometheus(outputs: Outputs, model: str, name: str, days: int) -> dict[s
 def _states(levels: dict[tuple[str, str], ServiceLevelOutputs]) -> dict[str, str]:
     names = [alarm for level in levels.values() for alarm in level.alarms.values()]
     return {alarm["AlarmName"]: alarm["StateValue"] for alarm in described(names)}
+
+
+def rings_since(alarm: dict[str, Any]) -> datetime:
+    """When an alarm's state last changed. When it was last updated is later: while it is silenced, and at each look."""
+    found: datetime = alarm.get("StateTransitionedTimestamp") or alarm["StateUpdatedTimestamp"]
+    return found
+
+
+def share_since(level: ServiceLevelOutputs, begin: datetime, now: datetime) -> float | None:
+    """Share of bad events between two moments, to the minute; None without events, or where CloudWatch counts none."""
+    import boto3
+
+    if not level.metrics:
+        return None
+    asked = [{**query, "MetricStat": {**query["MetricStat"], "Period": MINUTE_S}} for query in level.metrics]
+    sums: dict[str, float] = {}
+    pages = boto3.client("cloudwatch").get_paginator("get_metric_data")
+    # A minute that both have had a part in belongs to neither.
+    start = begin.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    for page in pages.paginate(
+        MetricDataQueries=asked, StartTime=start, EndTime=max(now, start + timedelta(minutes=1))
+    ):
+        for item in page["MetricDataResults"]:
+            sums[item["Id"]] = sums.get(item["Id"], 0.0) + sum(item["Values"])
+    events = sum(sums.get(id_, 0.0) for id_ in level.events)
+    return sum(sums.get(id_, 0.0) for id_ in level.failed) / events if events else None
 
 
 def described(names: list[str]) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ outcomes, bias, freshness, cost; published as metrics, whose alarms follow.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from pipelines.steps.evaluate import better_by
 from pipelines.training.labelled import row_digests
 from spec.errors import GroundplanError
 from spec.objectives import HIGHER_IS_BETTER, ModelObjectives
+from spec.service_levels import oldest_hours
 
 CAPTURE_DELAY_S = 5.0
 ENDPOINTS = ("realtime", "serverless", "cluster")  # each deployment sends them requests
@@ -269,6 +271,7 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
     for name in ("DPPL", "RD", "AD"):
         if values := [each[name] for each in treated if name in each]:
             metrics[f"bias_{name}"] = max(map(abs, values))
+    metrics |= (counted := _missed(context, found, objectives))
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
         MetricData=[
@@ -282,6 +285,38 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
             if value is not None
         ],
     )
+    _count(context, counted)
+
+
+def _missed(context: Context, found: dict[str, Any], objectives: ModelObjectives) -> dict[str, float | None]:
+    """Whether each service level of days was missed today, 1 or 0; without those that today has counted already."""
+    quality = found.get("quality", {}).get(objectives.quality.metric)
+    earned, cost = found["earned_per_thousand"], found["usd_per_thousand"]
+    missed: dict[str, float | None] = {}
+    if found["feature_age_hours"] is not None:
+        missed["freshness_missed"] = float(found["feature_age_hours"] > oldest_hours(objectives))
+    if quality is not None and found["realised"]["rows"] >= findings.FEW:
+        missed["quality_missed"] = float(not objectives.quality.allows(quality))
+    if earned is not None and cost:
+        missed["value_missed"] = float(earned < cost)
+    known = _counted_today(context)
+    return {name: value for name, value in missed.items() if name not in known}
+
+
+def _counted_today(context: Context) -> dict[str, float]:
+    known = context.read("curated", _day_of(context))
+    return dict(json.loads(known)) if known else {}
+
+
+def _count(context: Context, counted: dict[str, float | None]) -> None:
+    """A day counts once, however often it is looked at."""
+    if counted:
+        told = json.dumps({**_counted_today(context), **counted}).encode()
+        context.put("curated", _day_of(context), told, "application/json")
+
+
+def _day_of(context: Context) -> str:
+    return f"monitoring/{context.model}/levels/{datetime.now(UTC):%Y-%m-%d}.json"
 
 
 def alarm_states(context: Context) -> dict[str, str]:

@@ -20,6 +20,7 @@ from pipelines.audit.records import asked_for, entries, served_in
 from pipelines.canary.degraded import roll_back
 from pipelines.context import Context, load_definition
 from pipelines.lineage.emitting import perform
+from pipelines.monitoring.service_levels import rings_since
 from pipelines.registry.decisions import agreed
 from pipelines.registry.versions import Registry
 from pipelines.steps.deploy import deploy
@@ -109,7 +110,7 @@ def retrain(context: Context, folder: str) -> str:
     rings = next((alarm for alarm in found if alarm["StateValue"] == "ALARM"), None)
     if rings is None:
         return "there is no drift"
-    since = rings["StateUpdatedTimestamp"].isoformat()
+    since = rings_since(rings).isoformat()
     done = context.read("curated", key := f"runs/{context.model}/drift.json")
     if done is not None and json.loads(done)["since"] == since:
         return f"the drift since {since} has been answered by the run {json.loads(done)['run']}"
@@ -140,6 +141,7 @@ def main() -> None:
         "--retrain", action="store_true", help="if nothing is waiting and the drift alarm rings, retrain"
     )
     arguments = parser.parse_args()
+    stuck: GroundplanError | None = None
     try:
         if not arguments.outputs:
             raise UsageError(
@@ -148,8 +150,12 @@ def main() -> None:
         outputs, definition = read(arguments.outputs), load_definition(Path(arguments.model_folder))
         reports = Path(arguments.reports)
         asking = Context(outputs, definition, "", reports)
-        if said := roll_back(asking):
-            print(said)
+        try:
+            if said := roll_back(asking):
+                print(said)
+        except GroundplanError as error:  # what is waiting may be the cure
+            stuck = error
+            print(f"error: a degraded version can't be taken back: {error}", file=sys.stderr)
         version = waiting(asking)
         if not version:
             print(f"no approved version of {definition.model} is waiting")
@@ -157,12 +163,14 @@ def main() -> None:
                 print(f"monitored: {look(asking)}")
             if arguments.retrain:
                 print(retrain(asking, arguments.model_folder))
-            return
-        outcome = resume(Context(outputs, definition, run_of(asking, version), reports), version)
-        print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")
+        else:
+            outcome = resume(Context(outputs, definition, run_of(asking, version), reports), version)
+            print(f"{definition.model} {outcome['version']}: {outcome['outcome']}")
     except GroundplanError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    if stuck is not None:
+        raise SystemExit(stuck.exit_code)
 
 
 if __name__ == "__main__":

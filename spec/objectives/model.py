@@ -356,7 +356,7 @@ class Levels(Objective):
     available: float | None = Field(
         default=None,
         gt=0.5,
-        lt=1,
+        le=0.99999,
         description=(
             "Share of the requests that must be answered without an error of the server; without it, 0.995 in one zone,"
             " 0.999 in several, 0.9995 in two regions. Decides the alarms on its error budget."
@@ -365,13 +365,13 @@ class Levels(Objective):
     trainings: float = Field(
         default=0.9,
         gt=0.5,
-        lt=1,
+        le=0.99999,
         description="Share of the trainings that must succeed. Decides the alarms on its error budget.",
     )
     days: float = Field(
         default=0.9,
         gt=0.5,
-        lt=1,
+        le=0.99999,
         description=(
             "Share of the days on which quality must be as promised, features fresh, and predictions worth more than"
             " they cost. Decides the alarms on their error budgets."

@@ -1,8 +1,8 @@
 """CloudWatch's alarms as AWS evaluates them, where moto only stores them: their states follow the metrics, composite
 ones follow others, and who is named in their actions is told through SNS.
 
-An alarm on a single statistic takes each request that brings data as one period, so that a monitor's result is an
-alarm at once. One on a percentile or on metric math looks back over its periods, as on AWS.
+An alarm looks back over its periods, as on AWS, whenever data comes or somebody asks. One on a statistic of the
+platform's own metrics takes each request that brings data as a period, so that a monitor's result is an alarm at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _ACTIONS = {"ALARM": "alarm_actions", "OK": "ok_actions", "INSUFFICIENT_DATA": "
 _TOKEN = re.compile(
     r'\s*(?:(ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*(?:"([^"]*)"|\'([^\']*)\'|([^)"\']*?))\s*\)|([A-Z]+)|([()]))'
 )
+OWN = "Groundplan/"  # namespaces of the platform's own metrics
 _MANY_VALUES = 100  # of one datum, above which moto gets a statistic set instead of an object for each
 _EXTENDED = re.compile(r"^(p\d|TC|PR)", re.IGNORECASE)
 
@@ -34,6 +35,7 @@ _EXTENDED = re.compile(r"^(p\d|TC|PR)", re.IGNORECASE)
 @cache
 def evaluate_alarms() -> None:
     """Make moto's CloudWatch evaluate its alarms, in this process."""
+    from moto.cloudwatch.exceptions import ValidationError
     from moto.cloudwatch.models import Alarm, CloudWatchBackend
     from moto.cloudwatch.responses import CloudWatchResponse
 
@@ -63,6 +65,7 @@ def evaluate_alarms() -> None:
         alarm = put_alarm(self, *args, **kwargs)
         # As on AWS: a new alarm has no state yet, and an update leaves it as it is; moto begins with OK.
         alarm.state_value = known.state_value if known else "INSUFFICIENT_DATA"
+        alarm.state_transitioned_timestamp = (known or alarm).state_updated_timestamp
         alarm.recent_periods = getattr(known, "recent_periods", [])
         return alarm
 
@@ -81,12 +84,23 @@ def evaluate_alarms() -> None:
         if not any(_needs_us(query) for query in queries):
             found: list[dict[str, Any]] = get_data(self, queries, start_time, end_time, scan_by or "TimestampAscending")
             return found
-        return list(_answered(_samples(self), queries, start_time, end_time, scan_by == "TimestampDescending"))
+        try:
+            return list(_answered(_samples(self), queries, start_time, end_time, scan_by == "TimestampDescending"))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
     def put_composite_alarm(self: Any) -> Any:
         """Moto's PutMetricAlarm reads a rule, but nothing leads a composite alarm there."""
+        backend, rule = self.cloudwatch_backend, self._get_param("AlarmRule")
+        try:
+            missing = _Rule(rule, backend.alarms).missing()
+        except ValueError as error:
+            raise ValidationError(f"Invalid AlarmRule: {error}") from None
+        if missing:
+            raise ValidationError(
+                f"Could not save the composite alarm as alarms [{', '.join(missing)}] in the alarm rule do not exist"
+            )
         made = self.put_metric_alarm()
-        backend = self.cloudwatch_backend
         alarm = backend.alarms[self._get_param("AlarmName")]
         alarm.actions_suppressor = self._get_param("ActionsSuppressor")
         alarm.actions_suppressor_wait_period = self._get_param("ActionsSuppressorWaitPeriod")
@@ -96,6 +110,9 @@ def evaluate_alarms() -> None:
 
     def set_alarm_state(self: Any, *args: Any, **kwargs: Any) -> Any:
         made = set_state(self, *args, **kwargs)
+        alarm = self.alarms[kwargs.get("alarm_name", args[0] if args else "")]
+        if alarm.rule is not None:
+            alarm.set_for = _Rule(alarm.rule, self.alarms).states()
         _combine(self)
         return made
 
@@ -103,6 +120,7 @@ def evaluate_alarms() -> None:
         before = self.state_value
         update_state(self, reason, reason_data, state_value)
         if before != state_value:
+            self.state_transitioned_timestamp = self.state_updated_timestamp
             _tell(self, before)
 
     update_state, set_state = Alarm.update_state, CloudWatchBackend.set_alarm_state
@@ -133,14 +151,15 @@ def _lighter(datum: dict[str, Any]) -> dict[str, Any]:
 
 
 def _looks_back(alarm: Any) -> bool:
-    return alarm.rule is None and bool(alarm.metric_data_queries or alarm.extended_statistic)
+    own = (alarm.namespace or "").startswith(OWN) and not alarm.extended_statistic
+    return alarm.rule is None and bool(alarm.metric_data_queries or not own)
 
 
 def _queries(alarm: Any) -> Iterator[tuple[str, Any, str, int]]:
     """Id, metric, statistic and period in seconds of what an alarm reads."""
-    if alarm.extended_statistic:
+    if alarm.metric_name:
         metric = series_of(alarm.namespace, alarm.metric_name, alarm.dimensions)
-        yield "value", metric, alarm.extended_statistic, int(alarm.period)
+        yield "value", metric, alarm.extended_statistic or alarm.statistic, int(alarm.period)
     for query in alarm.metric_data_queries:
         if query.metric_stat is not None:
             metric = query.metric_stat.metric
@@ -226,12 +245,18 @@ def _combine(backend: Any) -> None:
     for _ in composites:
         changed = False
         for alarm in composites:
+            if getattr(alarm, "set_for", None) == _Rule(alarm.rule, backend.alarms).states():
+                continue  # somebody has set its state: it holds until one of its alarms changes
+            alarm.set_for = None
             state = "ALARM" if _Rule(alarm.rule, backend.alarms).holds() else "OK"
             if state != alarm.state_value:
                 alarm.update_state(f"{alarm.rule} is {'true' if state == 'ALARM' else 'false'}", "{}", state)
                 changed = True
         if not changed:
-            return
+            break
+    for alarm in composites:
+        if getattr(alarm, "untold", "") and alarm.state_value == "ALARM":
+            _tell(alarm, alarm.untold)  # what has silenced it may have ended
 
 
 def _silenced_by(alarm: Any, alarms: dict[str, Any]) -> Iterator[Any]:
@@ -249,8 +274,8 @@ def _suppressor(alarm: Any) -> str:
 
 
 def _tell(alarm: Any, before: str) -> None:
-    """Publish a new state to the topics that the alarm's actions name, unless what silences it rings. A composite
-    alarm's first state, right after its creation, reaches nobody: no address is confirmed at that time.
+    """Publish a new state to the topics that the alarm's actions name. While what silences it rings, it waits; if it
+    ends meanwhile, nobody hears of it. A new composite alarm's first OK, which AWS tells as well, is left out.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-suppression.html
     """
@@ -259,9 +284,13 @@ def _tell(alarm: Any, before: str) -> None:
 
     region, account = alarm.alarm_arn.split(":")[3:5]
     silencer = next(_silenced_by(alarm, cloudwatch_backends[account][region].alarms), None)
-    if alarm.rule is not None and before == "INSUFFICIENT_DATA":
+    untold, alarm.untold = getattr(alarm, "untold", ""), ""
+    if alarm.state_value == "OK" and (untold or (alarm.rule is not None and before == "INSUFFICIENT_DATA")):
         return
-    if not alarm.actions_enabled or (silencer is not None and silencer.state_value == "ALARM"):
+    if silencer is not None and silencer.state_value == "ALARM":
+        alarm.untold = before if alarm.state_value == "ALARM" else ""
+        return
+    if not alarm.actions_enabled:
         return
     message = {
         "AlarmName": alarm.name,
@@ -270,14 +299,46 @@ def _tell(alarm: Any, before: str) -> None:
         "NewStateValue": alarm.state_value,
         "NewStateReason": alarm.state_reason,
         "StateChangeTime": alarm.state_updated_timestamp.strftime("%Y-%m-%dT%H:%M:%S.%f+0000"),
-        "Region": region,
+        "Region": _called(region),
         "AlarmArn": alarm.alarm_arn,
         "OldStateValue": before,
+        **({"AlarmRule": alarm.rule} if alarm.rule else {"Trigger": _trigger(alarm)}),
     }
     topics = sns_backends[account][region].topics
     for arn in getattr(alarm, _ACTIONS[alarm.state_value]) or []:
         if arn in topics:
-            topics[arn].publish(json.dumps(message), subject=f'{alarm.state_value}: "{alarm.name}" in {region}')
+            topics[arn].publish(
+                json.dumps(message), subject=f'{alarm.state_value}: "{alarm.name}" in {_called(region)}'
+            )
+
+
+@cache
+def _called(region: str) -> str:
+    """A region's name in words, as CloudWatch's messages have it."""
+    from botocore.session import get_session
+
+    regions = get_session().get_data("endpoints")["partitions"][0]["regions"]
+    return str(regions.get(region, {}).get("description", region))
+
+
+def _trigger(alarm: Any) -> dict[str, Any]:
+    """What a metric alarm looks at, as its messages have it."""
+    found = {
+        "Period": alarm.period,
+        "EvaluationPeriods": alarm.evaluation_periods,
+        "ComparisonOperator": alarm.comparison_operator,
+        "Threshold": alarm.threshold,
+        "TreatMissingData": alarm.treat_missing_data or "missing",
+    }
+    if alarm.metric_name:
+        found |= {
+            "MetricName": alarm.metric_name,
+            "Namespace": alarm.namespace,
+            "StatisticType": "ExtendedStatistic" if alarm.extended_statistic else "Statistic",
+            "Statistic": (alarm.extended_statistic or alarm.statistic).upper(),
+            "Dimensions": [{"name": each.name, "value": each.value} for each in alarm.dimensions],
+        }
+    return found
 
 
 class _Rule:
@@ -287,12 +348,39 @@ class _Rule:
     """
 
     def __init__(self, text: str, alarms: dict[str, Any]) -> None:
-        self._alarms = alarms
+        self._alarms, self._text = alarms, text
         self._tokens = [found for found in _TOKEN.finditer(text) if found[0].strip()]
         self._place = 0
 
     def holds(self) -> bool:
-        """Whether it is true now."""
+        """Whether it is true now.
+
+        Raises:
+            ValueError: It is no rule; says where.
+        """
+        self._place = 0
+        found = self._either()
+        if self._place < len(self._tokens) or "".join(t[0] for t in self._tokens).strip() != self._text.strip():
+            raise ValueError(f"{self._text!r} can't be read as a rule")
+        return found
+
+    def missing(self) -> list[str]:
+        """Alarms that it names and that do not exist.
+
+        Raises:
+            ValueError: It is no rule.
+        """
+        self.holds()
+        return sorted(name for name in self._names() if name not in self._alarms)
+
+    def states(self) -> dict[str, str]:
+        """The states of the alarms that it names."""
+        return {name: self._alarms[name].state_value for name in self._names() if name in self._alarms}
+
+    def _names(self) -> set[str]:
+        return {_name(token) for token in self._tokens if token[1]}
+
+    def _either(self) -> bool:
         found = self._both()
         while self._take("OR"):
             found = self._both() or found
@@ -308,24 +396,30 @@ class _Rule:
         if self._take("NOT"):
             return not self._one()
         if self._take("("):
-            found = self.holds()
-            self._take(")")
+            found = self._either()
+            if not self._take(")"):
+                raise ValueError(f"a bracket is not closed in {self._text!r}")
             return found
-        if self._place >= len(self._tokens):
-            return False
-        token = self._tokens[self._place]
+        token = self._tokens[self._place] if self._place < len(self._tokens) else None
         self._place += 1
-        if token[1]:
-            name = next(part for part in token.groups()[1:4] if part is not None)
-            alarm = self._alarms.get(name.rpartition(":alarm:")[2])
+        if token is not None and token[1]:
+            alarm = self._alarms.get(_name(token))
             return alarm is not None and alarm.state_value == token[1]
-        return token[5] == "TRUE"
+        if token is None or token[5] not in ("TRUE", "FALSE"):
+            raise ValueError(f"a state such as ALARM(name), TRUE or FALSE is missing in {self._text!r}")
+        return bool(token[5] == "TRUE")
 
     def _take(self, word: str) -> bool:
         if self._place < len(self._tokens) and word in self._tokens[self._place].groups()[4:]:
             self._place += 1
             return True
         return False
+
+
+def _name(token: re.Match[str]) -> str:
+    """The alarm that a token names, by its name or its ARN."""
+    name = next(part for part in token.groups()[1:4] if part is not None)
+    return name.rpartition(":alarm:")[2]
 
 
 def _needs_us(query: dict[str, Any]) -> bool:
@@ -338,32 +432,44 @@ def _needs_us(query: dict[str, Any]) -> bool:
 def _answered(
     samples: Samples, queries: list[dict[str, Any]], start: datetime, end: datetime, descending: bool
 ) -> Iterator[dict[str, Any]]:
-    """GetMetricData's results."""
-    begin, until = (
-        start.replace(tzinfo=start.tzinfo or UTC).timestamp(),
-        end.replace(tzinfo=end.tzinfo or UTC).timestamp(),
-    )
-    periods = {int(query["MetricStat"]["Period"]) for query in queries if "MetricStat" in query} or {MINUTE_S}
-    step = max(periods)
-    moments = [begin + step * place for place in range(max(0, int((until - begin - 1) // step) + 1))]
-    values: dict[float, dict[str, float | None]] = {moment: {} for moment in moments}
+    """GetMetricData's results. An expression has the periods of what it names, or its own.
+
+    Raises:
+        ValueError: It is not computed here.
+    """
+    begin, until = (each.replace(tzinfo=each.tzinfo or UTC).timestamp() for each in (start, end))
+    values: dict[str, dict[float, float | None]] = {}
+    periods: dict[str, int] = {}
     for query in queries:
-        for moment in moments:
-            if "MetricStat" in query:
-                asked = query["MetricStat"]
-                metric = asked["Metric"]
-                series = series_of(metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
-                found = samples.statistic(series, asked["Stat"], moment, min(moment + step, until))
-            else:
-                found = metric_math(query["Expression"], values[moment])
-            values[moment][query["Id"]] = found
+        asked, id_ = query.get("MetricStat"), query["Id"]
+        if asked:
+            period = periods[id_] = int(asked["Period"])
+        else:
+            named = [periods[name] for name in re.findall(r"[a-z]\w*", query["Expression"]) if name in periods]
+            period = periods[id_] = int(
+                query.get("Period") or max(named, default=max(periods.values(), default=MINUTE_S))
+            )
+        moments = [begin + period * place for place in range(max(0, int((until - begin - 1) // period) + 1))]
+        if asked:
+            metric = asked["Metric"]
+            series = series_of(metric["Namespace"], metric["MetricName"], metric.get("Dimensions") or [])
+            found = {
+                moment: samples.statistic(series, asked["Stat"], moment, min(moment + period, until))
+                for moment in moments
+            }
+        else:
+            found = {
+                moment: metric_math(query["Expression"], {name: of.get(moment) for name, of in values.items()})
+                for moment in moments
+            }
+        values[id_] = found
         if str(query.get("ReturnData", True)).lower() == "true":
-            known = [moment for moment in moments if values[moment][query["Id"]] is not None]
+            known = [moment for moment in moments if found[moment] is not None]
             known = known[::-1] if descending else known
             yield {
-                "id": query["Id"],
-                "label": query.get("Label") or query["Id"],
-                "values": [values[moment][query["Id"]] for moment in known],
+                "id": id_,
+                "label": query.get("Label") or id_,
+                "values": [found[moment] for moment in known],
                 "timestamps": [
                     datetime(1970, 1, 1, tzinfo=start.tzinfo) + timedelta(seconds=moment) for moment in known
                 ],

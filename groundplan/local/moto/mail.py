@@ -20,7 +20,12 @@ def keep_mail() -> None:
 
     def published(self: Any, message: str, message_id: str, subject: str | None = None, **more: Any) -> None:
         publish(self, message, message_id, subject=subject, **more)
+        wanted = self._filter_policy_matcher
+        if wanted is not None and not wanted.matches(more.get("message_attributes"), message):
+            return
         if self.protocol.startswith("email"):
+            if more.get("message_structure") == "json":
+                message = self._parse_message_structure(message, self.protocol)
             _MAILS.append(
                 {
                     "at": datetime.now(UTC).isoformat(timespec="seconds"),

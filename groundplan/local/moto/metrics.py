@@ -94,6 +94,9 @@ def statistic_of(minutes: list[Minute], name: str) -> float | None:
     come.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Statistics-definitions.html
+
+    Raises:
+        ValueError: It is not computed here.
     """
     count = sum(each.count for each in minutes)
     if not count:
@@ -126,7 +129,7 @@ def statistic_of(minutes: list[Minute], name: str) -> float | None:
             seen += values[value]
             if seen >= rank:
                 return value
-    return None
+    raise ValueError(f"the local cloud does not compute the statistic {name!r}")
 
 
 def metric_math(expression: str, values: Mapping[str, float | None]) -> float | None:
@@ -142,10 +145,7 @@ def metric_math(expression: str, values: Mapping[str, float | None]) -> float | 
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError:
         raise ValueError(f"{expression!r} is not an expression of metric math that is computed here") from None
-    try:
-        return _computed(tree.body, values)
-    except (ZeroDivisionError, OverflowError):
-        return None
+    return _computed(tree.body, values)
 
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
@@ -183,7 +183,10 @@ def _computed(node: ast.expr, values: Mapping[str, float | None]) -> float | Non
             return None if found is None else -found
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _BINARY:
             a, b = _computed(left, values), _computed(right, values)
-            return None if a is None or b is None else _BINARY[type(operator)](a, b)
+            try:
+                return None if a is None or b is None else _BINARY[type(operator)](a, b)
+            except (ZeroDivisionError, OverflowError):
+                return None
         case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _COMPARED:
             a, b = _computed(left, values), _computed(right, values)
             return None if a is None or b is None else float(_COMPARED[type(operator)](a, b))
@@ -204,7 +207,10 @@ def _computed(node: ast.expr, values: Mapping[str, float | None]) -> float | Non
         case ast.Call(func=ast.Name(id=name), args=[inner]) if name in _OVER:
             parts = inner.elts if isinstance(inner, ast.List) else [inner]
             if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id == "METRICS":
-                known = [value for value in values.values() if value is not None]
+                within = [str(each.value) for each in inner.args if isinstance(each, ast.Constant)]
+                known = [
+                    value for id_, value in values.items() if value is not None and all(text in id_ for text in within)
+                ]
             else:
                 known = [value for part in parts if (value := _computed(part, values)) is not None]
             return _OVER[name](known) if known else None

@@ -31,10 +31,10 @@ def cloudwatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield boto3.client("cloudwatch", region_name="us-east-1")
 
 
-def put(cloudwatch: Any, name: str, *values: float, ago_s: float = 0, **more: Any) -> None:
+def put(cloudwatch: Any, name: str, *values: float, ago_s: float = 0, space: str = "shop") -> None:
     at = datetime.now(UTC) - timedelta(seconds=ago_s)
-    data = [{"MetricName": name, "Timestamp": at, "Value": value, **more} for value in values]
-    cloudwatch.put_metric_data(Namespace="shop", MetricData=data)
+    data = [{"MetricName": name, "Timestamp": at, "Value": value} for value in values]
+    cloudwatch.put_metric_data(Namespace=space, MetricData=data)
 
 
 def query(id_: str, name: str, statistic: str, period: int = 300) -> dict[str, Any]:
@@ -66,6 +66,8 @@ def state(cloudwatch: Any, *names: str) -> list[str]:
         ("m1/m2*100", {"m1": 3.0, "m2": 12.0}, 25.0),
         ("SUM([m1, m2])", {"m1": 3.0, "m2": None}, 3.0),
         ("SUM(METRICS())/2", {"m1": 3.0, "m2": 5.0}, 4.0),
+        ('SUM(METRICS("err"))', {"err1": 1.0, "err2": 3.0, "all": 9.0}, 4.0),
+        ("FILL(m1/m2, 0)", {"m1": 1.0, "m2": 0.0}, 0.0),
         ("IF(m1>10 AND m2<5, 1, 0)", {"m1": 11.0, "m2": 4.0}, 1.0),
         ("IF(m1 < 1 || m2 < 1, m1, m2)", {"m1": 2.0, "m2": 7.0}, 7.0),
         ("FILL(m1, 0) + m2", {"m1": None, "m2": 2.0}, 2.0),
@@ -153,15 +155,17 @@ def test_what_can_not_be_computed_has_no_state_and_says_why(cloudwatch: Any) -> 
 def plain(cloudwatch: Any, *names: str, **more: Any) -> None:
     for name in names:
         cloudwatch.put_metric_alarm(
-            AlarmName=name,
-            Namespace="shop",
-            MetricName=name,
-            Statistic="Maximum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=0,
-            ComparisonOperator="GreaterThanThreshold",
-            **more,
+            **{
+                "AlarmName": name,
+                "Namespace": "shop",
+                "MetricName": name,
+                "Statistic": "Maximum",
+                "Period": 60,
+                "EvaluationPeriods": 1,
+                "Threshold": 0,
+                "ComparisonOperator": "GreaterThanThreshold",
+                **more,
+            }
         )
 
 
@@ -178,7 +182,6 @@ def plain(cloudwatch: Any, *names: str, **more: Any) -> None:
         ("ALARM(a) AND ALARM(b) OR TRUE", "ALARM"),
         ("ALARM(a) AND FALSE", "OK"),
         ("INSUFFICIENT_DATA(c)", "ALARM"),
-        ("ALARM(nothing)", "OK"),
     ],
 )
 def test_composite_rules(cloudwatch: Any, rule: str, wanted: str) -> None:
@@ -189,26 +192,115 @@ def test_composite_rules(cloudwatch: Any, rule: str, wanted: str) -> None:
     assert state(cloudwatch, "both") == [wanted]
 
 
-def test_a_storm_is_one_mail_and_its_end_another(cloudwatch: Any) -> None:
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("ALARM(nothing)", r"alarms \[nothing\] in the alarm rule do not exist"),
+        ('ALARM("a") AND NOT', "is missing in"),
+        ("(ALARM(a)", "a bracket is not closed"),
+        ("ALARM(a) and ALARM(b)", "can't be read as a rule"),
+        ("AT_LEAST(1, ALARM, (a, b))", "missing|can't be read"),
+    ],
+)
+def test_a_wrong_rule_is_refused(cloudwatch: Any, rule: str, says: str) -> None:
+    plain(cloudwatch, "a", "b")
+    with pytest.raises(cloudwatch.exceptions.ClientError, match=says):
+        cloudwatch.put_composite_alarm(AlarmName="both", AlarmRule=rule)
+
+
+def listening(name: str) -> tuple[str, int]:
+    """A topic with one address, and how many mails there have been."""
     sns = boto3.client("sns", region_name="us-east-1")
-    topic = sns.create_topic(Name="alarms")["TopicArn"]
-    sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="ops@example.org")
-    plain(cloudwatch, "long", "short", "slow")
+    topic = sns.create_topic(Name=name)["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="email", Endpoint=f"{name}@example.org")
+    return topic, len(mails())
+
+
+def subjects(since: int) -> list[str]:
+    return [each["subject"].partition(" in ")[0] for each in mails()[since:]]
+
+
+def test_a_storm_is_one_mail_until_what_explains_it_ends(cloudwatch: Any) -> None:
+    topic, before = listening("ops")
+    own = "Groundplan/test"
+    plain(cloudwatch, "long", "short", "slow", Namespace=own)
     told = {"AlarmActions": [topic], "OKActions": [topic]}
     cloudwatch.put_composite_alarm(AlarmName="page", AlarmRule="ALARM(long) AND ALARM(short)", **told)
     silenced = {"ActionsSuppressor": "page", "ActionsSuppressorWaitPeriod": 60, "ActionsSuppressorExtensionPeriod": 60}
     for name in ("ticket", "other"):
-        cloudwatch.put_composite_alarm(AlarmName=name, AlarmRule="ALARM(long) OR ALARM(slow)", **told, **silenced)
-    before = len(mails())
+        cloudwatch.put_composite_alarm(AlarmName=name, AlarmRule="ALARM(slow)", **told, **silenced)
     data = [{"MetricName": name, "Value": 1.0} for name in ("long", "short", "slow")]
     for _ in range(5):
-        cloudwatch.put_metric_data(Namespace="shop", MetricData=data)
+        cloudwatch.put_metric_data(Namespace=own, MetricData=data)
     assert state(cloudwatch, "page", "ticket", "other") == ["ALARM"] * 3
-    (mail,) = mails()[before:]
-    assert mail["to"] == "ops@example.org" and mail["subject"] == 'ALARM: "page" in us-east-1'
-    assert json.loads(mail["text"])["OldStateValue"] == "OK"
-    put(cloudwatch, "short", 0)
-    assert [each["subject"].partition(" ")[0] for each in mails()[before + 1 :]] == ["OK:"]
+    assert subjects(before) == ['ALARM: "page"']
+    mail = mails()[before]
+    assert mail["to"] == "ops@example.org" and json.loads(mail["text"])["Region"] == "US East (N. Virginia)"
+    put(cloudwatch, "short", 0, space=own)
+    assert subjects(before)[1:] == ['OK: "page"', 'ALARM: "ticket"', 'ALARM: "other"']
+
+
+def test_what_ends_while_it_is_silenced_is_never_told(cloudwatch: Any) -> None:
+    topic, before = listening("quiet")
+    own = "Groundplan/test"
+    plain(cloudwatch, "outage", "slow", Namespace=own)
+    told = {"AlarmActions": [topic], "OKActions": [topic], "AlarmRule": "ALARM(slow)"}
+    cloudwatch.put_composite_alarm(AlarmName="late", ActionsSuppressor="outage", **told)
+    for outage, slow in ((1, 0), (1, 1), (1, 0), (0, 0)):
+        data = [{"MetricName": "outage", "Value": outage}, {"MetricName": "slow", "Value": slow}]
+        cloudwatch.put_metric_data(Namespace=own, MetricData=data)
+    assert subjects(before) == []
+
+
+def test_one_that_is_made_while_its_cause_rings_tells_at_once(cloudwatch: Any) -> None:
+    topic, before = listening("late")
+    plain(cloudwatch, "cause")
+    put(cloudwatch, "cause", 1)
+    cloudwatch.put_composite_alarm(AlarmName="new", AlarmRule="ALARM(cause)", AlarmActions=[topic])
+    assert subjects(before) == ['ALARM: "new"']
+
+
+def test_a_state_that_is_set_holds_until_something_changes(cloudwatch: Any) -> None:
+    plain(cloudwatch, "child", Namespace="Groundplan/test")
+    cloudwatch.put_composite_alarm(AlarmName="drill", AlarmRule="ALARM(child)")
+    cloudwatch.set_alarm_state(AlarmName="drill", StateValue="ALARM", StateReason="a drill")
+    assert state(cloudwatch, "drill") == ["ALARM"]
+    put(cloudwatch, "child", 0, space="Groundplan/test")
+    assert state(cloudwatch, "drill") == ["OK"]
+
+
+def test_since_when_it_rings_is_when_its_state_changed(cloudwatch: Any) -> None:
+    plain(cloudwatch, "since")
+    for _ in range(3):
+        put(cloudwatch, "since", 1)
+    found = cloudwatch.describe_alarms(AlarmNames=["since"])["MetricAlarms"][0]
+    plain(cloudwatch, "since", AlarmDescription="changed")
+    again = cloudwatch.describe_alarms(AlarmNames=["since"])["MetricAlarms"][0]
+    assert again["StateTransitionedTimestamp"] == found["StateTransitionedTimestamp"]
+
+
+def test_requests_within_a_period_are_added_up(cloudwatch: Any) -> None:
+    """An alarm that is not the platform's: eight requests of one are eight."""
+    plain(cloudwatch, "orders", Statistic="Sum", Threshold=5)
+    for _ in range(8):
+        put(cloudwatch, "orders", 1)
+    assert state(cloudwatch, "orders") == ["ALARM"]
+    plain(cloudwatch, "old")
+    put(cloudwatch, "old", 1, ago_s=2 * 86_400)
+    plain(cloudwatch, "heartbeat", TreatMissingData="breaching")
+    assert state(cloudwatch, "old", "heartbeat") == ["INSUFFICIENT_DATA", "ALARM"]
+
+
+def test_a_subscription_s_filter_and_form_count_for_mail(cloudwatch: Any) -> None:
+    sns = boto3.client("sns", region_name="us-east-1")
+    topic, before = listening("all")
+    only = sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="some@example.org", ReturnSubscriptionArn=True)
+    sns.set_subscription_attributes(
+        SubscriptionArn=only["SubscriptionArn"], AttributeName="FilterPolicy", AttributeValue='{"kind": ["big"]}'
+    )
+    message = json.dumps({"default": "d", "email": "for people"})
+    sns.publish(TopicArn=topic, Message=message, MessageStructure="json")
+    assert [(each["to"], each["text"]) for each in mails()[before:]] == [("all@example.org", "for people")]
 
 
 def test_actions_that_are_switched_off_tell_nobody(cloudwatch: Any) -> None:
@@ -240,3 +332,32 @@ def test_data_is_asked_for_with_distributions_and_math(cloudwatch: Any) -> None:
     )["MetricDataResults"]
     assert [(each["Id"], each["Values"]) for each in found] == [("share", [0.02])]
     assert found[0]["Timestamps"] == [now]
+
+
+def test_each_query_has_its_own_period(cloudwatch: Any) -> None:
+    begin = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
+    for minute in range(3):
+        data = [
+            {
+                "MetricName": "n",
+                "Timestamp": begin + timedelta(minutes=minute),
+                "Values": [1.0, 9.0],
+                "Counts": [1.0, 1.0],
+            }
+        ]
+        cloudwatch.put_metric_data(Namespace="shop", MetricData=data)
+    asked = [
+        {**query("a", "n", "p50", 60), "ReturnData": True},
+        {**query("b", "n", "SampleCount", 300), "ReturnData": True},
+    ]
+    found = cloudwatch.get_metric_data(MetricDataQueries=asked, StartTime=begin, EndTime=begin + timedelta(minutes=5))[
+        "MetricDataResults"
+    ]
+    assert [each["Values"] for each in found] == [[1.0, 1.0, 1.0], [6.0]]
+
+
+def test_data_that_can_not_be_computed_is_refused_in_words(cloudwatch: Any) -> None:
+    now = datetime.now(UTC)
+    asked = [query("m1", "n", "Sum"), {"Id": "e", "Expression": "RATE(m1)", "ReturnData": True}]
+    with pytest.raises(cloudwatch.exceptions.ClientError, match="not computed here"):
+        cloudwatch.get_metric_data(MetricDataQueries=asked, StartTime=now - timedelta(hours=1), EndTime=now)

@@ -43,9 +43,10 @@ def test_what_an_alarm_combines_or_is_silenced_by_exists(stack: str) -> None:
     parts = set()
     for item in there.values():
         if rule := item.inputs.get("alarmRule"):
-            parts |= set(re.findall(r'ALARM\("([^"]+)"\)', rule))
+            parts |= set(re.findall(r'(?<!NOT )ALARM\("([^"]+)"\)', rule))
+            assert set(re.findall(r'ALARM\("([^"]+)"\)', rule)) <= set(there)
         if silenced := item.inputs.get("actionsSuppressor"):
-            assert silenced["alarm"] in there and "alarmRule" in there[silenced["alarm"]].inputs
+            assert silenced["alarm"] in there
     assert parts <= set(there) and parts
     assert not any(there[part].inputs.get("alarmActions") for part in parts), "one cause is told once"
 

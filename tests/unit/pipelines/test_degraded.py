@@ -22,7 +22,7 @@ def entry(action: str, hours_ago: float, **details: str) -> dict[str, Any]:
 def asked(monkeypatch: pytest.MonkeyPatch, log: list[dict[str, Any]], **alarms_since_hours: float) -> str:
     monkeypatch.setattr(module, "entries", lambda context: log)
     found = {name: NOW - timedelta(hours=hours) for name, hours in alarms_since_hours.items()}
-    monkeypatch.setattr(module, "ringing", lambda context: found)
+    monkeypatch.setattr(module, "ringing", lambda context, since, now: found)
     return degraded(SimpleNamespace(), NOW)  # type: ignore[arg-type]
 
 
@@ -75,15 +75,25 @@ def test_only_pages_and_quality_count(monkeypatch: pytest.MonkeyPatch) -> None:
         assert names == ["availability-page", "latency-page", "q"]
         for name in names:
             state = "OK" if name == "latency-page" else "ALARM"
-            yield {"AlarmName": name, "StateValue": state, "StateUpdatedTimestamp": NOW}
+            yield {
+                "AlarmName": name,
+                "StateValue": state,
+                "StateTransitionedTimestamp": NOW,
+                "StateUpdatedTimestamp": NOW + timedelta(hours=1),
+            }
 
+    shares = {"availability": 0.7}
     monkeypatch.setattr(module, "described", described)
+    monkeypatch.setattr(module, "share_since", lambda level, since, now: shares["availability"])
     levels = {name: level(name) for name in ("availability", "latency", "freshness", "value")}
     outputs = SimpleNamespace(
         service_levels={"risk": levels}, alarms={"risk": {"quality": "q", "drift": "d"}}, prometheus=""
     )
     context: Any = SimpleNamespace(outputs=outputs, model="risk")
-    assert set(ringing(context)) == {"availability-page", "q"}
+    assert ringing(context, NOW, NOW) == {"availability-page": NOW, "q": NOW}
+    # The requests since then are good: the alarm looks back on those of the version before.
+    shares["availability"] = 0.2
+    assert ringing(context, NOW, NOW) == {"q": NOW}
 
 
 def test_the_cluster_s_alerts_are_prometheus_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,4 +108,14 @@ def test_the_cluster_s_alerts_are_prometheus_s(monkeypatch: pytest.MonkeyPatch) 
     level = ServiceLevelOutputs(says="", target=0.99, days=30)
     outputs = SimpleNamespace(service_levels={"risk": {"availability": level}}, alarms={}, prometheus="https://amp")
     context: Any = SimpleNamespace(outputs=outputs, model="risk")
-    assert ringing(context) == {"AvailabilityBudgetPage": NOW}
+    assert ringing(context, NOW, NOW) == {"AvailabilityBudgetPage": NOW}
+
+
+def test_what_serves_is_taken_back_and_not_the_canary_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "entries", lambda context: [FIRST, SECOND, entry("share", 1, version="v1.2.0")])
+    monkeypatch.setattr(module, "degraded", lambda context: "it fails")
+    monkeypatch.setattr(module, "rollback", lambda *given: asked.append(given[2:]) or ("v1.1.0", given[3]))
+    context: Any = SimpleNamespace()
+    assert module.roll_back(context) == "v1.1.0 was taken back, v1.0.0 serves again: it fails"
+    assert asked == [("it fails", "v1.0.0")]

@@ -865,7 +865,15 @@ STACKS: dict[str, tuple[list[Any], list[Any]]] = {
             ("aws:cloudwatch/metricAlarm:MetricAlarm", "guard", {"name": "guard"}),
             of("aws:sagemaker/endpoint:Endpoint", "e", "deploymentConfig", "guard"),
         ],
-        [("aws:cloudwatch/metricAlarm:MetricAlarm", "a", {"name": "part", "alarmActions": []})],
+        [
+            ("aws:cloudwatch/metricAlarm:MetricAlarm", "a", {"name": "part", "alarmActions": []}),
+            # It is only spoken of.
+            (
+                "aws:cloudwatch/compositeAlarm:CompositeAlarm",
+                "c",
+                {"alarmName": "both", "alarmRule": "TRUE", "alarmDescription": "part of it", "alarmActions": [U]},
+            ),
+        ],
     ),
     "topic-has-contract": (
         [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec.objectives import Availability, ModelObjectives
-from spec.service_levels import RARE, WORKBOOK, ServiceLevel, Urgency, service_levels, window_name
+from spec.service_levels import RARE, RAREST, WORKBOOK, ServiceLevel, Urgency, percent, service_levels, window_name
 
 
 def objectives(**more: object) -> ModelObjectives:
@@ -33,7 +33,7 @@ def test_each_objective_has_its_level() -> None:
     found = by_name(objectives())
     assert list(found) == ["availability", "latency", "training", "freshness", "quality", "value"]
     assert found["availability"].target == 0.999 and found["latency"].target == 0.95
-    assert found["latency"].limit == 80 and found["quality"].limit == 60 and found["freshness"].limit == 48
+    assert found["latency"].limit == 80 and found["freshness"].says.endswith("younger than 48 hours, two trainings")
     assert found["quality"].says == "days on which mae is at most 60"
 
 
@@ -79,6 +79,7 @@ def test_as_few_bad_events_come_by_chance_in_less_than_one_of_a_hundred_windows(
         (0.002, ["6h/30m", "3d/6h"]),  # seven an hour: none in most stretches of five minutes
         (0.0001, ["3d/6h"]),
         (0.00001, ["7d/2d"]),  # one in a day
+        (0.000001, ["7d/7d"]),  # one in eleven days
     ],
 )
 def test_little_traffic_is_looked_at_for_longer(a_second: float, windows: list[str]) -> None:
@@ -93,12 +94,29 @@ def test_a_daily_result_rings_after_two_bad_ones() -> None:
     assert 1 / 7 <= burn.rate * level.budget < 2 / 7 and burn.urgency is Urgency.TICKET
 
 
+@pytest.mark.parametrize(("every_hours", "fewest"), [(24, 2), (84, 2), (168, 1), (720, 1)])
+def test_rare_trainings_can_ring(every_hours: float, fewest: int) -> None:
+    """Of one a week, two can't fail within a week."""
+    (burn,) = by_name(objectives(retraining={"every_hours": every_hours, "within_minutes": 60}))["training"].burns
+    assert burn.fewest == fewest
+
+
+def test_what_is_slower_than_the_last_bucket_is_not_counted_on_the_cluster() -> None:
+    slow = objectives(latency_ms=15_000)
+    assert "latency" in by_name(slow) and "latency" not in by_name(slow, "cluster")
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.995, "99.5 %"), (0.99999, "99.999 %"), (0.95, "95 %")])
+def test_shares_have_the_digits_they_need(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
 @given(
     target=st.floats(0.5, 0.99999, exclude_min=True),
     per_hour=st.floats(1e-4, 1e6),
 )
 def test_every_alarm_that_is_made_can_ring(target: float, per_hour: float) -> None:
     for burn in ServiceLevel("availability", "", target, None, per_hour).burns:
-        if burn not in RARE:
+        if burn not in (*RARE, *RAREST):
             assert burn.rate * (1 - target) < 1
             assert per_hour * burn.long_minutes / 60 >= burn.fewest

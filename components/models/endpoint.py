@@ -52,6 +52,11 @@ def endpoint_name(scope: Scope, model: str) -> str:
     return scope.name(model)
 
 
+def log_group(scope: Scope, model: str) -> str:
+    """Name of the log group of a model's containers, which SageMaker gives."""
+    return f"/aws/sagemaker/Endpoints/{endpoint_name(scope, model)}"
+
+
 class Endpoint(Component):
     """One model's endpoint.
 
@@ -68,7 +73,7 @@ class Endpoint(Component):
         physical = endpoint_name(scope, args.model)
         aws.cloudwatch.LogGroup(
             f"{name}-logs",
-            name=f"/aws/sagemaker/Endpoints/{physical}",
+            name=log_group(scope, args.model),
             retention_in_days=args.log_retention_days,
             kms_key_id=args.key_arn,
             tags=tags,

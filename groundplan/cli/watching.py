@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from groundplan.cli.models import PANEL
-from groundplan.cli.options import AsJson, OutputsOption
+from groundplan.cli.options import AsJson, OutputsOption, moments
 from spec.service_levels import percent
 
 commands = typer.Typer()
@@ -38,7 +38,7 @@ def slo(model: ModelOfStack = "", outputs: OutputsOption = "", as_json: AsJson =
                 percent(each["target"]),
                 "nothing counted yet"
                 if each["attained"] is None
-                else f"{each['attained']:.2%} of {each['events']:,.0f}",
+                else f"{percent(round(each['attained'], 4))} of {each['events']:,.0f}",
                 _budget(each),
                 ", ".join(rings) or "silent",
                 each["says"],
@@ -52,7 +52,7 @@ def _budget(level: dict[str, Any]) -> str:
     left = level["budget_left"]
     if left is None:
         return ""
-    return f"{left:.0%}" if left > 0 else "used up" if left > -0.005 else f"used up, {1 - left:.1f} times over"
+    return f"{left * 100:.0f} %" if left > 0 else "used up" if left > -0.005 else f"used up, {1 - left:.1f} times over"
 
 
 @commands.command(rich_help_panel=PANEL)
@@ -87,7 +87,9 @@ def alarms(
         console(markup=False).print(shown)
         for each in found:
             if each["state"] == "ALARM" and (every or not each["part"]):
-                print(f"\n{each['alarm']}: {each['says']}\n    {each['why']}")
+                print(f"\n{each['says']}")
+                if "ALARM(" not in each["why"]:  # of what others combine
+                    print(f"    {each['why']}")
         hidden = sum(each["part"] for each in found)
         if hidden and not every:
             print(f"{hidden} more are parts of these or guard deployments; --all shows them")
@@ -100,6 +102,49 @@ _STATES = {"ALARM": "rings", "OK": "silent", "INSUFFICIENT_DATA": "no data yet"}
 def _hears(told: tuple[str, list[str]]) -> str:
     who, addresses = told
     return who if addresses else f"{who} (no address confirmed)"
+
+
+@commands.command(rich_help_panel=PANEL)
+def logs(
+    trace: Annotated[
+        str, typer.Option("--trace", metavar="ID", help="W3C trace id: 32 hexadecimal digits of a traceparent.")
+    ] = "",
+    prediction: Annotated[
+        str, typer.Option("--prediction", metavar="ID", help="As an answer says it (`prediction_id`).")
+    ] = "",
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="For --trace on AWS: from when; 2h, 7d, or a time in UTC.")
+    ] = "1d",
+    outputs: OutputsOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print the lines of all logs that belong to one trace, or to one prediction and its trace. Requests are logged
+    where their caller samples them, or where they fail. Exit code 1 if there are none.
+    """
+    from groundplan.local.log_lines import lines_of
+
+    found = lines_of(trace, prediction, moments(since, "--since")[0], outputs)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    for each in () if as_json else found:
+        print(f"{each['time'] or '-':<29}  {each['source']}")
+        print(f"    {_told(each['line'])}")
+    if not found and not as_json:
+        print("no line of a log names it: a request is logged where its caller samples it (traceparent), or it fails")
+        if prediction:
+            print(f"its whole story: groundplan trace {prediction}")
+    raise typer.Exit(0 if found else 1)
+
+
+def _told(line: dict[str, Any] | str) -> str:
+    """A line in words: its message, then what else it says."""
+    if isinstance(line, str):
+        return line
+    rest = {name: value for name, value in line.items() if name not in ("time", "level", "message", "exception")}
+    text = (
+        f"{line.get('level', '')} {line.get('message', '')}  {'  '.join(f'{k}={v}' for k, v in rest.items())}".strip()
+    )
+    return "\n    ".join([text, *str(line.get("exception", "")).splitlines()])
 
 
 @commands.command(rich_help_panel=PANEL)
@@ -125,6 +170,7 @@ def _letter(text: str) -> list[str]:
     """An alarm's message in words; any other as it is."""
     try:
         alarm = json.loads(text)
-        return [alarm["AlarmDescription"], alarm["NewStateReason"]]
+        reason = alarm["NewStateReason"]
+        return [alarm["AlarmDescription"], *([] if "ALARM(" in reason else [reason])]
     except (ValueError, KeyError, TypeError):
         return text.splitlines()

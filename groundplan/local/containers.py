@@ -67,7 +67,6 @@ def start(model: str, variables: Mapping[str, str], log: Path) -> Container:
         "GROUNDPLAN_PARENT": str(os.getpid()),
         "GROUNDPLAN_WORKERS": "1",  # a laptop has other things to do
         "GROUNDPLAN_DRAIN_SECONDS": str(DRAIN_S),
-        "GROUNDPLAN_LOG_FORMAT": "text",
     }
     with log.open("ab") as written:
         process = subprocess.Popen(

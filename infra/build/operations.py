@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.models.endpoint import CHALLENGER, CHAMPION, endpoint_name
+from components.models.endpoint import CHALLENGER, CHAMPION, endpoint_name, log_group
 from components.models.trainer import function_name
 from components.operations.audit import Audit, AuditArgs
 from components.operations.cost import Cost, CostArgs
+from components.operations.queries import SavedQueries, SavedQueriesArgs
 from components.operations.recovery import REPLICATED, Recovery, RecoveryArgs
 from components.operations.runner import Runner, RunnerArgs
 from components.operations.schedules import Schedules, SchedulesArgs, Sleepers
@@ -93,6 +94,9 @@ def build_operations(
     )
     _schedules(given, base, data, on, retrained)
     service_levels = _service_levels(given, models, retrained)
+    if models.endpoints:
+        groups = {model: log_group(scope, model) for model in models.endpoints}
+        SavedQueries("queries", scope, SavedQueriesArgs(log_groups=groups))
     _triggers(given, models, retrained, service_levels)
     if wanted.deploys_from:
         Runner(

@@ -27,7 +27,7 @@ from pipelines.serving.models.engines import Answers
 from pipelines.serving.models.rows import Rows
 from pipelines.serving.operating.capture import Capture
 from pipelines.serving.operating.metrics import Metrics
-from pipelines.serving.operating.tracing import Tracing
+from pipelines.serving.operating.tracing import ATTRIBUTES, Tracing, attributes_of
 from pipelines.serving.protocols import open_inference
 from pipelines.serving.protocols.checks import MAX_BODY_BYTES, BadRequestError
 from pipelines.serving.protocols.scoring import Entities, Lookup, looked_up, params_of, parse
@@ -88,9 +88,23 @@ class _Request:
         rows: How many it has.
         age_s: Of the oldest feature that was looked up for it, in seconds.
         allowed: The path's method, where it is another one.
+        prediction_id: Of its answer; empty where it predicts nothing.
     """
 
-    __slots__ = ("age_s", "allowed", "alone", "began", "body", "headers", "marks", "method", "path", "route", "rows")
+    __slots__ = (
+        "age_s",
+        "allowed",
+        "alone",
+        "began",
+        "body",
+        "headers",
+        "marks",
+        "method",
+        "path",
+        "prediction_id",
+        "route",
+        "rows",
+    )
 
     def __init__(self, scope: dict[str, Any], began: float) -> None:
         self.method: str = scope["method"]
@@ -101,6 +115,7 @@ class _Request:
         self.alone = state is not None and len(state[OTHERS]) < 2
         self.route, self.body, self.rows, self.allowed = "other", b"", 0, ""
         self.age_s: float | None = None
+        self.prediction_id = ""
         self.marks: list[tuple[str, float, float]] = []
 
     @property
@@ -217,7 +232,9 @@ class ModelServer:
         version = served.model.version if served is not None else ""
         self.metrics.answered(request.route, status, version, seconds, request.marks)
         if trace is not None:
-            told = {"model_version": version, **({"rows": request.rows} if request.rows else {})}
+            told: dict[str, Any] = {"model_version": version, **({"rows": request.rows} if request.rows else {})}
+            if request.prediction_id:
+                told[PREDICTION_ID] = request.prediction_id
             self.tracing.tell(trace, request.route, status, began, request.marks, told)
 
     def quick(self, body: bytes, tell: Callable[[int, bytes, tuple[bytes, bytes]], None]) -> bool:
@@ -320,12 +337,13 @@ class ModelServer:
         rows = await self._rows(served, request)
         # SageMaker forwards only /invocations; a caller of its API requests an explanation with
         # CustomAttributes="explain".
-        if request.headers.get(b"x-amzn-sagemaker-custom-attributes") == b"explain":
+        if ATTRIBUTES in request.headers and b"explain" in attributes_of(request.headers):
             return await self._explained(served, request, rows)
         began = perf_counter()
         found = await served.batcher.answers(rows, request.alone)
         answered = perf_counter()
-        answer = document(served.model, found) | _told(served, request) | {PREDICTION_ID: new_id()}
+        request.prediction_id = new_id()
+        answer = document(served.model, found) | _told(served, request) | {PREDICTION_ID: request.prediction_id}
         body = orjson.dumps(answer, option=_DUMP)
         request.marks += [("predict", began, answered), ("encode", answered, perf_counter())]
         if self.capture is not None:
@@ -404,7 +422,7 @@ class ModelServer:
         decoded = perf_counter()
         found = await served.batcher.answers(rows, request.alone)
         answered = perf_counter()
-        prediction_id = new_id()
+        prediction_id = request.prediction_id = new_id()
         body, head = open_inference.answer(served.model, found, wanted, prediction_id)
         ended = perf_counter()
         request.marks += [("decode", began, decoded), ("predict", decoded, answered), ("encode", answered, ended)]

@@ -83,6 +83,16 @@ def test_everything_is_read_as_it_was_given(made: Made) -> None:
     assert unread == {"aws:msk/topic:Topic"}
 
 
+def test_nothing_is_made_from_what_is_not_known(made: Made) -> None:
+    """What is only recorded has the outputs that others need."""
+
+    def holes(value: Any) -> bool:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return (isinstance(value, list) and None in value) or any(map(holes, inner))
+
+    assert [record.name for record in made.records if holes(record.inputs)] == []
+
+
 def test_every_type_takes_other_tags_or_is_told_to_take_none(made: Made) -> None:
     tagged = {record.type: record for record in made.records if record.inputs.get("tags")}
     changed = 0

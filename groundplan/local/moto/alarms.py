@@ -159,7 +159,7 @@ def _queries(alarm: Any) -> Iterator[tuple[str, Any, str, int]]:
     """Id, metric, statistic and period in seconds of what an alarm reads."""
     if alarm.metric_name:
         metric = series_of(alarm.namespace, alarm.metric_name, alarm.dimensions)
-        yield "value", metric, alarm.extended_statistic or alarm.statistic, int(alarm.period)
+        yield "value", metric, alarm.extended_statistic or alarm.statistic, int(alarm.period or MINUTE_S)
     for query in alarm.metric_data_queries:
         if query.metric_stat is not None:
             metric = query.metric_stat.metric

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 TRACE = "trace_id"
-_MORE = (TRACE, "span_id", "route", "status", "duration_ms", "rows", "model_version")
+_MORE = (TRACE, "span_id", "route", "status", "duration_ms", "rows", "model_version", "prediction_id")
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,4 +1,5 @@
-"""Traces: W3C's ``traceparent`` is read, and sampled requests become OpenTelemetry spans and log lines.
+"""Traces: W3C's ``traceparent`` is read, and sampled requests become OpenTelemetry spans and log lines. A caller of
+SageMaker's API passes it as ``CustomAttributes="traceparent=00-..."``.
 
 https://www.w3.org/TR/trace-context/
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
@@ -18,6 +19,7 @@ from typing import Any
 
 _HEADER = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1
+ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"  # of InvokeEndpoint
 _log = logging.getLogger("groundplan.requests")
 
 
@@ -67,7 +69,7 @@ class Tracing:
 
     def of(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """The trace of a request that is told; None for all others."""
-        header = headers.get(b"traceparent")
+        header = _header(headers)
         parent = None
         if header is not None:
             parent = _parent(header)
@@ -79,7 +81,7 @@ class Tracing:
 
     def told_anyway(self, headers: Mapping[bytes, bytes]) -> Trace:
         """The trace of a request that failed: its line in the log has ids, sampled or not."""
-        return _parent(headers.get(b"traceparent", b"")) or Trace(secrets.token_hex(16), "", False)
+        return _parent(_header(headers) or b"") or Trace(secrets.token_hex(16), "", False)
 
     def tell(
         self,
@@ -116,6 +118,19 @@ class Tracing:
         """Export what is waiting."""
         if self._exporter is not None:
             self._exporter.close()
+
+
+def attributes_of(headers: Mapping[bytes, bytes]) -> set[bytes]:
+    """What a caller of SageMaker's API passes on to the model, in parts: ``explain;traceparent=00-...``."""
+    return {part.strip() for part in headers.get(ATTRIBUTES, b"").split(b";")} - {b""}
+
+
+def _header(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The ``traceparent``; SageMaker forwards no such header, so it may be an attribute."""
+    given = headers.get(b"traceparent")
+    if given is None and ATTRIBUTES in headers:
+        given = next((part[12:] for part in attributes_of(headers) if part.startswith(b"traceparent=")), None)
+    return given
 
 
 def _parent(header: bytes) -> Trace | None:

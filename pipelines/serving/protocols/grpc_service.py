@@ -132,7 +132,10 @@ class Inference:
         seconds = perf_counter() - began
         server.metrics.of_threads(route, code, version, seconds, marks)
         if trace is not None:
-            server.tracing.tell(trace, route, code, began, marks, {"model_version": version})
+            told = {"model_version": version}
+            if found is not None and PREDICTION_ID in getattr(found, "parameters", {}):
+                told[PREDICTION_ID] = found.parameters[PREDICTION_ID].string_param
+            server.tracing.tell(trace, route, code, began, marks, told)
         if code != 200:
             status = grpc.StatusCode.INTERNAL if code == 500 else _STATUS.get(code, grpc.StatusCode.INVALID_ARGUMENT)
             context.abort(status, sentence)

@@ -85,6 +85,38 @@ def test_every_rule_of_prometheus_can_be_read_and_has_its_page() -> None:
     assert alerts({})["groups"][0] == recorded()["groups"][0]
 
 
+@pytest.mark.parametrize("stack", ALL)
+def test_dashboards_fit_their_grid_and_name_what_is_published(stack: str) -> None:
+    boards = {
+        item.inputs["dashboardName"]: json.loads(item.inputs["dashboardBody"])
+        for item in of_type(ALL[stack](), "Dashboard")
+    }
+    assert {name.rpartition("-")[2] for name in boards} >= {"platform", "models", "cost"}
+    for body in boards.values():
+        places = [(widget["x"], widget["y"]) for widget in body["widgets"]]
+        assert len(set(places)) == len(places) <= 500  # CloudWatch's limit
+        for widget in body["widgets"]:
+            assert widget["x"] + widget["width"] <= 24
+            for metric in widget["properties"]["metrics"]:
+                names = [part for part in metric if isinstance(part, str)]
+                assert len(names) == len(metric) - isinstance(metric[-1], dict) and len(names) % 2 == 0
+
+
+def test_grafana_draws_what_is_recorded() -> None:
+    found = changed("prod", **{"models__diabetes-rf__latency_ms": 10, "models__diabetes-rf__explanations": False})
+    rules = json.loads(of_type(found, "RuleGroupNamespace")[0].inputs["data"])
+    recorded_names = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
+    maps = [item.inputs["data"] for item in of_type(found, "ConfigMap") if item.name == "metrics-dashboard"]
+    boards = {name: json.loads(text) for name, text in maps[0].items()}
+    assert set(boards) == {"platform.json", "service-levels.json"}
+    drawn = [
+        target["expr"] for board in boards.values() for panel in board["panels"] for target in panel.get("targets", [])
+    ]
+    assert len(drawn) > 15
+    for expression in drawn:
+        assert promql_parser.parse(expression).name in recorded_names
+
+
 def test_bias_alarms_whom_the_objectives_ask() -> None:
     assert not [name for name in named(previewed("prod")) if name.endswith("-bias")]
     found = named(changed("prod", **{"models__diabetes-rf__most_bias": 0.1}))

@@ -26,6 +26,9 @@ RECORDED_OUTPUTS: dict[str, dict[str, str]] = {
         "arn": "arn:aws:kafka:{region}:{account}:configuration/{inputs[name]}/00000000-0000-0000-0000-000000000000-1",
         "latestRevision": "1",
     },
+    "aws:sagemaker/studioLifecycleConfig:StudioLifecycleConfig": {
+        "arn": "arn:aws:sagemaker:{region}:{account}:studio-lifecycle-config/{inputs[studioLifecycleConfigName]}"
+    },
     "aws:costexplorer/anomalyMonitor:AnomalyMonitor": {"arn": "arn:aws:ce::{account}:anomalymonitor/{inputs[name]}"},
 }
 _CHARTS = "kubernetes:helm.sh/"  # a chart is not a Kubernetes object; a cluster's Helm creates objects from it

@@ -335,7 +335,7 @@ def _trigger(alarm: Any) -> dict[str, Any]:
             "MetricName": alarm.metric_name,
             "Namespace": alarm.namespace,
             "StatisticType": "ExtendedStatistic" if alarm.extended_statistic else "Statistic",
-            "Statistic": (alarm.extended_statistic or alarm.statistic).upper(),
+            "Statistic": (alarm.extended_statistic or alarm.statistic or "").upper(),
             "Dimensions": [{"name": each.name, "value": each.value} for each in alarm.dimensions],
         }
     return found

@@ -55,7 +55,7 @@ def test_a_prediction_leads_to_its_trace_in_every_file(home: Path) -> None:
     ("trace", "prediction", "says"),
     [
         ("", "", "name either a trace or a prediction"),
-        (TRACE, new_id(), "name either a trace or a prediction"),
+        (TRACE, "01a22e94-4b21-7d96-9116-bfbef912478b", "name either a trace or a prediction"),
         ("xyz", "", "'xyz' is no trace id"),
         (TRACE[:-1] + "g", "", "is no trace id"),
         ("", "5", "'5' is no prediction's id"),

@@ -50,7 +50,7 @@ def everything() -> dict[str, Any]:
         "config"
     ]
     objectives = config["groundplan:objectives"]
-    model = objectives["models"]["diabetes-rf"]
+    model = {**objectives["models"]["diabetes-rf"], "traced": 0.05, "most_bias": 0.2}
     account = config["aws:allowedAccountIds"][0]
     connection = f"arn:aws:codeconnections:eu-central-1:{account}:connection/11111111-2222-3333-4444-555555555555"
     objectives |= {"deploys_from": {"repository": "example/platform", "connection": connection}}

@@ -141,6 +141,8 @@ class Boundary(Component):
                     "guardduty:GetFindings",
                     "guardduty:ListFindings",
                     "securityhub:GetFindings",
+                    "xray:PutSpans",
+                    "xray:PutTraceSegments",
                 ),
                 ("*",),
             ),

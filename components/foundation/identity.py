@@ -43,6 +43,7 @@ class IdentityArgs(Args):
     signing_key_arns: Key that registers versions (``registry``), and of each approving role.
     signs_bundles: Whether there are devices, for which the pipeline signs.
     trains_on_lambda: Whether a model is retrained in a function.
+    traces: Whether a model's server sends spans to X-Ray.
     deploys_to_cluster: Whether a model is served on the cluster, where the pipeline changes what is served.
     """
 
@@ -55,6 +56,7 @@ class IdentityArgs(Args):
     signs_bundles: bool = False
     trains_on_lambda: bool = False
     deploys_to_cluster: bool = False
+    traces: bool = False
 
 
 class Identity(Component):
@@ -81,6 +83,8 @@ class Identity(Component):
             conditions={"StringEquals": {"cloudwatch:namespace": f"Groundplan/{scope.stack}"}},
         )
 
+        # X-Ray knows no resources. https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+        spans = [Statement(("xray:PutSpans", "xray:PutTraceSegments"), ("*",))] if args.traces else []
         cluster, topics, groups = (
             f"arn:aws:kafka:{region}:{account}:{kind}/{scope.name('events')}/*"
             for kind in ("cluster", "topic", "group")
@@ -341,6 +345,7 @@ class Identity(Component):
                         (f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{scope.name()}-*",),
                     ),
                     *pull_image,
+                    *spans,
                     metrics,
                 ],
             ),
@@ -376,8 +381,12 @@ class Identity(Component):
                 Statement(("kms:GetPublicKey",), signers),
                 Statement(("dynamodb:BatchGetItem",), (table,)),
                 Statement(("kms:Decrypt",), (args.key_arns[DataClass.INTERNAL],)),
+                *spans,
             ],
-            "metrics": [Statement(("aps:RemoteWrite",), (f"arn:aws:aps:{region}:{account}:workspace/*",))],
+            "metrics": [
+                Statement(("aps:RemoteWrite",), (f"arn:aws:aps:{region}:{account}:workspace/*",)),
+                Statement(("cloudwatch:GetMetricData", "cloudwatch:ListMetrics"), ("*",)),  # Grafana's drawings
+            ],
         }
         human = Statement(
             ("sts:AssumeRole",),

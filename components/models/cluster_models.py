@@ -27,6 +27,7 @@ from components.foundation.base import Component, Scope
 from components.foundation.signing import signing_aliases
 from components.models.endpoint import endpoint_name
 from spec.on_cluster import GATEWAY, GATEWAY_NAMESPACE, NAMESPACE, SERVED
+from spec.tracing import tracing_variables
 
 PORT, SCALE_AT_PERCENT = 8080, 80
 DEPLOYERS = "groundplan:deployers"  # Kubernetes' group of those who change which version is served
@@ -41,12 +42,14 @@ class ClusterModel(Args):
     Args:
         gpu: Served by Triton on a GPU; else by the platform's server.
         explanations: Whether an explainer runs beside the predictor.
+        traced: Share of the requests whose spans are sent to X-Ray, 0 to 1; not of Triton.
     """
 
     min_replicas: Annotated[int, Between(0)]
     max_replicas: Annotated[int, Between(1)]
     gpu: bool = False
     explanations: bool = True
+    traced: Annotated[float, Between(0, 1)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,10 @@ class ClusterModels(Component):
             }
             if wanted.gpu and wanted.explanations:
                 # Triton predicts; the platform's server explains with the same ONNX file.
-                spec["explainer"] = {**self._pod(1, wanted.max_replicas), "containers": [self._container(model)]}
+                spec["explainer"] = {
+                    **self._pod(1, wanted.max_replicas),
+                    "containers": [self._container(model, wanted)],
+                }
             CustomResource(
                 f"{name}-{model}",
                 api_version="serving.kserve.io/v1beta1",
@@ -146,11 +152,11 @@ class ClusterModels(Component):
     def _server(self, model: str, wanted: ClusterModel) -> dict[str, Any]:
         return {
             **self._pod(wanted.min_replicas, wanted.max_replicas),
-            "containers": [self._container(model)],
+            "containers": [self._container(model, wanted)],
             "nodeSelector": {"groundplan/pool": "cpu-spot"},
         }
 
-    def _container(self, model: str) -> dict[str, Any]:
+    def _container(self, model: str, wanted: ClusterModel) -> dict[str, Any]:
         return container(
             "kserve-container",
             self._args.image_uri,
@@ -164,6 +170,7 @@ class ClusterModels(Component):
                 ),
                 # Until the first version is served, it is what has been published last.
                 **{SERVED: f"s3://{self._args.model_bucket}/{model}/current/model.tar.gz"},
+                **tracing_variables(model, self.scope.region, wanted.traced),
                 SAGEMAKER_BIND_TO_PORT=str(PORT),
                 AWS_DEFAULT_REGION=self.scope.region,
                 GROUNDPLAN_CAPTURE=f"s3://{self._args.model_bucket}/capture/{endpoint_name(self.scope, model)}/cluster",

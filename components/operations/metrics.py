@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/prometheus/latest/userguide/
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -20,7 +20,7 @@ from components.cluster.cluster import SYSTEM_TAINT, Cluster
 from components.cluster.workloads import labels
 from components.foundation.args import Args, LogRetention
 from components.foundation.base import Component, Scope
-from components.operations.grafana import dashboards
+from components.operations.grafana import CLOUDWATCH, dashboards
 from components.operations.rules import alerts, recorded
 from spec.service_levels import ServiceLevel, Urgency
 
@@ -34,6 +34,7 @@ class MetricsArgs(Args):
     topic_arn: SNS topic that receives alerts.
     key_arn: Encrypts the workspace.
     levels: Service levels of the models on the cluster.
+    boards: Bodies of CloudWatch's dashboards by name, which Grafana shows, too.
     """
 
     cluster: Cluster
@@ -41,6 +42,7 @@ class MetricsArgs(Args):
     key_arn: pulumi.Input[str]
     log_retention_days: LogRetention
     levels: dict[str, tuple[ServiceLevel, ...]]
+    boards: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Metrics(Component):
@@ -100,7 +102,18 @@ class Metrics(Component):
             repository_opts={"repo": "https://prometheus-community.github.io/helm-charts"},
             values={
                 "alertmanager": {"enabled": False},  # the managed one sends notifications
-                "grafana": {"sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard"}}},
+                "grafana": {
+                    "serviceAccount": {"name": "grafana"},
+                    "sidecar": {"dashboards": {"enabled": True, "label": "grafana_dashboard"}},
+                    "additionalDataSources": [
+                        {
+                            "name": "CloudWatch",
+                            "uid": CLOUDWATCH,
+                            "type": "cloudwatch",
+                            "jsonData": {"authType": "default", "defaultRegion": scope.region},
+                        }
+                    ],
+                },
                 "prometheus": {
                     "serviceAccount": {"name": "prometheus"},
                     "prometheusSpec": {
@@ -149,7 +162,7 @@ class Metrics(Component):
                 "namespace": NAMESPACE,
                 "labels": {**labels(scope, "dashboard"), "grafana_dashboard": "1"},
             },
-            data=dashboards(scope.stack, args.levels),
+            data=dashboards(scope.stack, args.levels, args.boards),
             opts=child,
         )
         self.workspace_id, self.prometheus = workspace.id, workspace.prometheus_endpoint

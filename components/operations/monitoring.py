@@ -80,6 +80,7 @@ class Monitoring(Component):
         alarm_names: By model, then by subject.
         stream_alarms: By subject.
         topic_arns: SNS topic by stakeholder.
+        dashboards: Their bodies by name.
     """
 
     def __init__(
@@ -194,7 +195,8 @@ class Monitoring(Component):
             model: Shown(wanted.endpoint_name, wanted.quality_metric, wanted.latency_ms)
             for model, wanted in args.models.items()
         }
-        for kind, body in dashboards(scope, shown, args.kafka_cluster, args.topics).items():
+        self.dashboards = dashboards(scope, shown, args.kafka_cluster, args.topics)
+        for kind, body in self.dashboards.items():
             aws.cloudwatch.Dashboard(
                 name if kind == PLATFORM else f"{name}-{kind}",
                 dashboard_name=scope.name(kind, limit=255),

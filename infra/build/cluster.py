@@ -136,6 +136,7 @@ def build_cluster(given: Given, base: Foundation, data: Data, models: Models) ->
             key_arn=base.keys[DataClass.RESTRICTED],
             log_retention_days=plan.monitoring.log_retention_days,
             levels={name: counted_there(given, name) for name in given.wanted.models},
+            boards=models.monitoring.dashboards,
         ),
         after,
     )
@@ -181,7 +182,10 @@ def _namespaces(given: Given, roles: dict[str, pulumi.Output[str]]) -> dict[str,
             gpus=plan.cluster.gpu_limit,
         ),
         "monitoring": NamespaceArgs(
-            cpu=8, service_accounts={"prometheus": roles["metrics"]}, accounts_by_chart=True, collector=True
+            cpu=8,
+            service_accounts={"prometheus": roles["metrics"], "grafana": roles["metrics"]},
+            accounts_by_chart=True,
+            collector=True,
         ),
     }
 
@@ -193,6 +197,7 @@ def _served(given: Given, cluster: Cluster, image: Image, after: pulumi.Resource
             max_replicas=serving.max_instances,
             gpu=serving.topology == "cluster-gpu",
             explanations=given.wanted.models[name].explanations,
+            traced=given.wanted.models[name].traced,
         )
         for name, serving in given.plan.serving.items()
         if serving.topology in ON_CLUSTER

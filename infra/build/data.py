@@ -110,6 +110,7 @@ def build_data(given: Given, base: Foundation) -> Data:
                 signs_bundles=any(serving.topology == "edge" for serving in plan.serving.values()),
                 trains_on_lambda=given.trains_on_lambda,
                 deploys_to_cluster=given.splits_on_cluster,
+                traces=any(model.traced for model in given.wanted.models.values()),
             ),
         ),
         kafka=_streaming(given, base),

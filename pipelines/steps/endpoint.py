@@ -20,6 +20,7 @@ from pipelines.serving.models.bundle import digest_of
 from spec.errors import GroundplanError
 from spec.names import short_name
 from spec.outputs import LOCAL, EndpointOutputs
+from spec.tracing import tracing_variables
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 CANARY = "canary"  # purpose of requests that only the pipeline sends
@@ -127,9 +128,14 @@ class EndpointClient:
                 f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             )
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
+        if not self.local:
+            objectives = self.context.outputs.models.get(self.context.model)
+            share = objectives.traced if objectives else 0.0
+            environment |= tracing_variables(self.context.model, self.context.outputs.region, share)
         alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
         if alone and not self.local:
             environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
+            environment.pop("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None)  # it reaches nothing
         self._create(
             name,
             {"ModelDataUrl": address, "Environment": environment},

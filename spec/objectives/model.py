@@ -417,6 +417,15 @@ class ModelObjectives(Objective):
         le=1,
         description="Share of the columns, 0 to 1, that may have drifted before the drift alarm.",
     )
+    traced: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the requests, 0 to 1, whose spans are sent to X-Ray, beside those that their callers sample; 0"
+            " for none. Decides whether servers send spans, and who may."
+        ),
+    )
     most_bias: float | None = Field(
         default=None,
         gt=0,

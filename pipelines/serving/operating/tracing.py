@@ -19,6 +19,7 @@ from typing import Any
 
 _HEADER = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1
+_XRAY = re.compile(r"https://xray\.([a-z0-9-]+)\.amazonaws\.com/v1/traces")
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"  # of InvokeEndpoint
 _log = logging.getLogger("groundplan.requests")
 
@@ -65,7 +66,9 @@ class Tracing:
             float(share) if sampler.endswith("traceidratio") else float(sampler.endswith("always_on"))
         )  # of requests that decide for themselves
         # Importing takes a tenth of a second: not while requests wait.
-        self._exporter = _Spans(environment.get("OTEL_SERVICE_NAME", "groundplan-model")) if self._exports else None
+        name = environment.get("OTEL_SERVICE_NAME", "groundplan-model")
+        address = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
+        self._exporter = _Spans(name, address) if self._exports else None
 
     def of(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """The trace of a request that is told; None for all others."""
@@ -144,11 +147,46 @@ def _parent(header: bytes) -> Trace | None:
     return Trace(trace_id, parent_id, bool(int(found[4], 16) & _SAMPLED))
 
 
+def exporter_to(address: str) -> Any:
+    """What sends spans: to X-Ray by HTTP, signed with the process' own credentials; else by gRPC, as OpenTelemetry's
+    variables say.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-OTLPEndpoint.html
+    """
+    found = _XRAY.fullmatch(address)
+    if found is None:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+        return OTLPSpanExporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp
+
+    return OverHttp(endpoint=address, session=signed("xray", found[1]))
+
+
+def signed(service: str, region: str) -> Any:
+    """A session of ``requests`` that signs what it sends (Signature Version 4); credentials are renewed as they end."""
+    import boto3
+    import requests
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    credentials = boto3.Session().get_credentials()
+
+    def sign(request: Any) -> Any:
+        whole = AWSRequest(request.method, request.url, data=request.body, headers={})
+        SigV4Auth(credentials, service, region).add_auth(whole)  # type: ignore[no-untyped-call]
+        request.headers.update(dict(whole.headers.items()))
+        return request
+
+    session = requests.Session()
+    session.auth = sign
+    return session
+
+
 class _Spans:
     """Spans of requests that are already answered: what is not sampled costs nothing."""
 
-    def __init__(self, name: str) -> None:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    def __init__(self, name: str, address: str) -> None:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -159,7 +197,7 @@ class _Spans:
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create({"service.name": name}), id_generator=given
         )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter_to(address)))
         self._tracer = self._provider.get_tracer("groundplan.serving")
 
     def export(

@@ -108,13 +108,14 @@ def test_grafana_draws_what_is_recorded() -> None:
     recorded_names = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
     maps = [item.inputs["data"] for item in of_type(found, "ConfigMap") if item.name == "metrics-dashboard"]
     boards = {name: json.loads(text) for name, text in maps[0].items()}
-    assert set(boards) == {"platform.json", "service-levels.json"}
-    drawn = [
-        target["expr"] for board in boards.values() for panel in board["panels"] for target in panel.get("targets", [])
-    ]
+    assert {"platform.json", "service-levels.json", "cloudwatch-models.json", "cloudwatch-cost.json"} <= set(boards)
+    targets = [target for board in boards.values() for panel in board["panels"] for target in panel.get("targets", [])]
+    drawn = [target["expr"] for target in targets if "expr" in target]
     assert len(drawn) > 15
     for expression in drawn:
         assert promql_parser.parse(expression).name in recorded_names
+    of_cloudwatch = {target["metricName"] for target in targets if "expr" not in target}
+    assert {"mae", "mae_estimated", "drift_share", "return_on_cost"} <= of_cloudwatch
 
 
 def test_bias_alarms_whom_the_objectives_ask() -> None:

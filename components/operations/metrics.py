@@ -151,7 +151,10 @@ class Metrics(Component):
                 "namespaceSelector": {"matchNames": ["models"]},
                 "selector": {"matchLabels": {"component": "predictor"}},
                 "podTargetLabels": ["serving.knative.dev/revision", "serving.knative.dev/service"],
-                "podMetricsEndpoints": [{"port": "http-usermetric", "interval": "60s"}],
+                # Knative's proxy, and the model's own server behind it, whose port Knative names.
+                "podMetricsEndpoints": [
+                    {"port": port, "path": "/metrics", "interval": "60s"} for port in ("http-usermetric", "user-port")
+                ],
             },
             opts=after,
         )

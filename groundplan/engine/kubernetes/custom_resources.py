@@ -203,6 +203,7 @@ class LabelSelector(_Object):
 
 class MetricsEndpoint(_Object):
     port: str
+    path: str = "/metrics"
     interval: PrometheusDuration
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from spec.objectives import Availability, ModelObjectives
 from spec.on_cluster import REQUEST_BUCKETS
 
+GUARDS = ("latency", "errors")  # alarms that roll a deployment back, and tell nobody
 PERIOD_DAYS = 30
 # What Managed Prometheus records of the cluster's models, with a window after it.
 ALL_EVENTS, BAD_EVENTS = "slo:sli_total:increase", "slo:sli_error:increase"

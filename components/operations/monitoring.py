@@ -14,6 +14,7 @@ from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope, Statement, policy
 from components.models.endpoint import CHAMPION
 from components.operations.dashboards import PLATFORM, Shown, dashboards
+from spec.service_levels import GUARDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,6 @@ SUBJECTS_OF: dict[str, tuple[str, ...]] = {
     "finance": ("value",),
 }
 RUNBOOK = "docs/runbooks/{}.md"  # what to do, by subject
-GUARDS = ("latency", "errors")  # of a deployment: its alarms roll it back
 LAG_MINUTES = 10
 BIAS = "bias_DPPL"  # the monitor's
 

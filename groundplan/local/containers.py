@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from groundplan.local.upstream import Pool
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 60.0  # SageMaker's own
+LAST_LINES, MOST_OF_A_LINE, MOST_OF_A_LOG = 3, 240, 20_000  # of what a server has said last
 DRAIN_S = 5  # for requests that a server has begun when it is replaced
 
 
@@ -47,10 +49,23 @@ class Container:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log, as one."""
-    from groundplan.local.services import log_tail
+    """The last lines of a log, as one; of what is logged as JSON its message, or the end of its traceback."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - MOST_OF_A_LOG))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    words = "\n".join(_in_words(line) for line in lines if line.strip()).splitlines()
+    return " ".join(part for line in words[-LAST_LINES:] for part in line[:MOST_OF_A_LINE].split())
 
-    return " ".join(log_tail(log, 3).split())
+
+def _in_words(line: str) -> str:
+    try:
+        told = json.loads(line)
+        return str(told.get("exception") or told["message"]).strip()
+    except (ValueError, KeyError, AttributeError):
+        return line
 
 
 def start(model: str, variables: Mapping[str, str], log: Path) -> Container:

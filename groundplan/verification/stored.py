@@ -9,6 +9,7 @@ from typing import Any
 from groundplan.verification.evidence import Check, Report, checked
 from policies.iam import Policies, Request, evaluate, read
 from spec.outputs import Outputs
+from spec.service_levels import GUARDS
 
 Client = Callable[[str], Any]
 AREA = "Stored and configured"
@@ -41,11 +42,22 @@ def look(report: Report, outputs: Outputs, client: Client) -> None:
         if endpoint.name:
             with report.looking(AREA, f"endpoint of {model}"):
                 report.checks += _endpoint(model, endpoint.name, client("sagemaker"))
-    alarms = sorted({name for of_model in outputs.alarms.values() for name in of_model.values()})
+    wanted = {name for of_model in outputs.alarms.values() for name in of_model.values()}
+    for levels in outputs.service_levels.values():
+        wanted |= {name for level in levels.values() for name in level.alarms.values()}
+    guards = {name for of_model in outputs.alarms.values() for subject, name in of_model.items() if subject in GUARDS}
+    alarms = sorted(wanted)
     with report.looking(AREA, "alarms"):
-        pages = client("cloudwatch").get_paginator("describe_alarms").paginate()
-        there = {item["AlarmName"]: item for page in pages for item in page["MetricAlarms"]}
-        silent = [name for name in alarms if name in there and not there[name]["AlarmActions"]]
+        pages = (
+            client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmTypes=["CompositeAlarm", "MetricAlarm"])
+        )
+        there = {
+            item["AlarmName"]: item
+            for page in pages
+            for kind in ("MetricAlarms", "CompositeAlarms")
+            for item in page[kind]
+        }
+        silent = [name for name in alarms if name in there and name not in guards and not there[name]["AlarmActions"]]
         missing = [name for name in alarms if name not in there]
         said = f"{len(alarms) - len(missing)} of {len(alarms)} exist, {len(silent)} without an action"
         report.checks.append(

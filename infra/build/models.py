@@ -15,7 +15,7 @@ from infra.build.data import Data
 from infra.build.foundation import Foundation
 from infra.build.given import Given
 from infra.build.image import DOCKERFILE, image_files, image_revisions, image_tag
-from spec.service_levels import ON_SAGEMAKER
+from spec.service_levels import GUARDS, ON_SAGEMAKER
 from spec.versions import REGISTRAR
 from spec.zones import DATA_CLASS, DataClass, Zone
 
@@ -179,6 +179,6 @@ def _endpoint(given: Given, base: Foundation, data: Data, image: Image, monitori
             security_group_id=base.network.security_group_id,
             log_retention_days=given.plan.monitoring.log_retention_days,
             target_invocations_per_minute=serving.target_invocations_per_minute,
-            rollback_alarms=tuple(monitoring.alarm_names[model][subject] for subject in ("latency", "errors")),
+            rollback_alarms=tuple(monitoring.alarm_names[model][subject] for subject in GUARDS),
         ),
     )

@@ -20,6 +20,7 @@ from pipelines.serving.models.bundle import digest_of
 from spec.errors import GroundplanError
 from spec.names import short_name
 from spec.outputs import LOCAL, EndpointOutputs
+from spec.service_levels import GUARDS
 from spec.tracing import tracing_variables
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -350,7 +351,7 @@ class EndpointClient:
             "TerminationWaitInSeconds": BAKING_SECONDS,
             "MaximumExecutionTimeoutInSeconds": IN_SERVICE_TIMEOUT_S,
         }
-        watched = [{"AlarmName": alarms[subject]} for subject in ("latency", "errors") if subject in alarms]
+        watched = [{"AlarmName": alarms[subject]} for subject in GUARDS if subject in alarms]
         return {
             "DeploymentConfig": {
                 "BlueGreenUpdatePolicy": update,

@@ -18,7 +18,7 @@ _CLOSED = ("GDPR 32(1)(b)", "HIPAA 164.312(e)(1)", "SOC 2 CC6.6")
 _COMPOSITE = "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 # What combines alarms, rolls a deployment back, or begins something when one goes off; by the input that names it.
 _WAIT_FOR_ALARMS = {
-    _COMPOSITE: ("alarmRule", "actionsSuppressor"),
+    _COMPOSITE: ("alarmRule",),
     ENDPOINT: ("deploymentConfig",),
     "aws:cloudwatch/eventRule:EventRule": ("eventPattern",),
     "aws:codedeploy/deploymentGroup:DeploymentGroup": ("alarmConfiguration",),

@@ -16,7 +16,7 @@ from spec.on_cluster import REQUEST_BUCKETS
 GUARDS = ("latency", "errors")  # alarms that roll a deployment back, and tell nobody
 PERIOD_DAYS = 30
 # What Managed Prometheus records of the cluster's models, with a window after it.
-ALL_EVENTS, BAD_EVENTS = "slo:sli_total:increase", "slo:sli_error:increase"
+ALL_EVENTS, BAD_EVENTS, BAD_SHARE = "slo:sli_total:increase", "slo:sli_error:increase", "slo:sli_error:ratio_rate"
 SERVED_WITHIN = 0.95  # share of the answers that ``latency_ms`` promises
 MONITORED_EVERY_HOURS = 24.0
 ON_SAGEMAKER, ON_CLUSTER = ("realtime", "serverless"), ("cluster", "cluster-gpu")  # topologies that answer requests

@@ -17,9 +17,9 @@ from grafana_foundation_sdk.models.cloudwatch import CloudWatchQueryMode, Metric
 from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
-from components.operations.rules import ERRORS, RECORDED, REMAINING
+from components.operations.rules import RECORDED, REMAINING
 from spec.on_cluster import SERVICE_LABEL
-from spec.service_levels import ServiceLevel, percent, window_name
+from spec.service_levels import BAD_SHARE, ServiceLevel, percent, window_name
 
 _UNITS = {"ratio": "percentunit", "rate5m": "reqps", "ms": "ms", "count": "short"}
 CLOUDWATCH = "cloudwatch"
@@ -58,12 +58,12 @@ def dashboards(
 def _level(board: made.Dashboard, model: str, level: ServiceLevel) -> None:
     of = f'{{model="{model}",service_level="{level.name}"}}'
     minutes = sorted({length for burn in level.burns for length in (burn.short_minutes, burn.long_minutes)})
-    windows = [f"{ERRORS}{window_name(length)}" for length in minutes]
+    windows = [f"{BAD_SHARE}{window_name(length)}" for length in minutes]
     board.with_panel(
         _panel(
             f"{level.name}: share of bad events ({percent(1 - level.target)} allowed)",
             "percentunit",
-            [(f"{name}{of}", name.removeprefix(ERRORS)) for name in windows],
+            [(f"{name}{of}", name.removeprefix(BAD_SHARE)) for name in windows],
         )
     )
     board.with_panel(_panel(f"{level.name}: error budget left", "percentunit", [(f"{REMAINING}{of}", "30d")]))

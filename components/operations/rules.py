@@ -13,7 +13,17 @@ from typing import Any
 from components.operations.monitoring import RUNBOOK
 from spec.names import short_name
 from spec.on_cluster import REQUEST, REQUEST_BUCKETS, SERVICE_LABEL, STATUS_LABEL
-from spec.service_levels import ALL_EVENTS, BAD_EVENTS, PERIOD_DAYS, Burn, ServiceLevel, Urgency, percent, window_name
+from spec.service_levels import (
+    ALL_EVENTS,
+    BAD_EVENTS,
+    BAD_SHARE,
+    PERIOD_DAYS,
+    Burn,
+    ServiceLevel,
+    Urgency,
+    percent,
+    window_name,
+)
 
 RECORDED = {
     "namespace:cpu_used:ratio": (
@@ -26,7 +36,7 @@ RECORDED = {
     ),
     "pool:nodes:count": "count by (nodepool) (karpenter_nodeclaims_created_total)",
 }
-ERRORS, OBJECTIVE, BUDGET = "slo:sli_error:ratio_rate", "slo:objective:ratio", "slo:error_budget:ratio"
+OBJECTIVE, BUDGET = "slo:objective:ratio", "slo:error_budget:ratio"
 REMAINING = "slo:period_error_budget_remaining:ratio"
 _USED, _HARD = ('kube_resourcequota{type="used"}', 'kube_resourcequota{type="hard"}')
 _AT_LIMIT = "kube_horizontalpodautoscaler_status_current_replicas >= kube_horizontalpodautoscaler_spec_max_replicas"
@@ -108,10 +118,10 @@ def _records(model: str, level: ServiceLevel) -> Iterator[dict[str, Any]]:
         yield {"record": f"{ALL_EVENTS}{window}", "expr": total, "labels": labels}
         yield {"record": f"{BAD_EVENTS}{window}", "expr": bad, "labels": labels}
         bad, total = (_series(f"{name}{window}", labels) for name in (BAD_EVENTS, ALL_EVENTS))
-        yield {"record": f"{ERRORS}{window}", "expr": f"{bad} / ({total} > 0)", "labels": labels}
+        yield {"record": f"{BAD_SHARE}{window}", "expr": f"{bad} / ({total} > 0)", "labels": labels}
     yield {"record": OBJECTIVE, "expr": f"vector({level.target:g})", "labels": labels}
     yield {"record": BUDGET, "expr": f"vector(1 - {level.target:g})", "labels": labels}
-    period = _series(f"{ERRORS}{PERIOD_DAYS}d", labels)
+    period = _series(f"{BAD_SHARE}{PERIOD_DAYS}d", labels)
     yield {"record": REMAINING, "expr": f"1 - {period} / {_series(BUDGET, labels)}", "labels": labels}
 
 
@@ -122,7 +132,7 @@ def _burning(model: str, level: ServiceLevel) -> Iterator[dict[str, Any]]:
         limit = f"{round(burn.rate * level.budget, 6):g}"
         long, short = (window_name(minutes) for minutes in (burn.long_minutes, burn.short_minutes))
         return (
-            f"({_series(f'{ERRORS}{long}', labels)} > {limit} and {_series(f'{ERRORS}{short}', labels)} > {limit}"
+            f"({_series(f'{BAD_SHARE}{long}', labels)} > {limit} and {_series(f'{BAD_SHARE}{short}', labels)} > {limit}"
             f" and {_series(f'{BAD_EVENTS}{long}', labels)} >= {burn.fewest - 0.5:g})"
         )
 

@@ -168,8 +168,7 @@ class ServiceLevels(Component):
                     f" {'Act at once' if urgency is Urgency.PAGE else 'Act within days'}: {RUNBOOK.format(level.name)}"
                 ),
                 alarm_rule=rule,
-                alarm_actions=actions,
-                ok_actions=actions,
+                alarm_actions=actions,  # one that becomes more urgent ends, too; that would be a mail that all is well
                 actions_suppressor=(
                     {"alarm": silencer, "wait_period": _SETTLES_S, "extension_period": _SETTLES_S} if silencer else None
                 ),
@@ -233,7 +232,7 @@ def indicator_of(level: ServiceLevel, watched: WatchedModel, model: str, namespa
             if level.limit is None:
                 events, failed = ("Invocations", "Sum"), ("Invocation5XXErrors", "Sum")
             else:  # SageMaker reports microseconds
-                events, failed = ("ModelLatency", "SampleCount"), ("ModelLatency", f"TC({level.limit * 1000:g}:)")
+                events, failed = ("ModelLatency", "SampleCount"), ("ModelLatency", f"TC({round(level.limit * 1000)}:)")
             return Indicator(
                 tuple(Counted("AWS/SageMaker", events[0], each, events[1]) for each in of),
                 tuple(Counted("AWS/SageMaker", failed[0], each, failed[1]) for each in of),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import floor
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,7 @@ def slo(model: ModelOfStack = "", outputs: OutputsOption = "", as_json: AsJson =
                 percent(each["target"]),
                 "nothing counted yet"
                 if each["attained"] is None
-                else f"{percent(round(each['attained'], 4))} of {each['events']:,.0f}",
+                else f"{percent(floor(each['attained'] * 1e6) / 1e6)} of {each['events']:,.0f}",
                 _budget(each),
                 ", ".join(rings) or "silent",
                 each["says"],

@@ -18,6 +18,7 @@ from spec.outputs import Outputs
 
 HEX = set("0123456789abcdef")
 AROUND = timedelta(minutes=15)  # of a prediction, in which its lines are looked for
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MOST_LINES = 10_000
 Line = dict[str, Any]
 
@@ -40,7 +41,9 @@ def lines_of(trace: str, prediction: str, since: datetime, outputs: str) -> list
     if prediction:
         try:
             at = time_of(prediction)
-        except ValueError:
+            if not EARLIEST < at < end + AROUND:
+                raise ValueError("of no time in which there were predictions")
+        except (ValueError, OverflowError):
             raise UsageError(
                 f"{prediction!r} is no prediction's id", where="--prediction", fix="as an answer says it: prediction_id"
             ) from None
@@ -97,5 +100,6 @@ def _line(source: str, text: str) -> Line:
         line = json.loads(text)
     except ValueError:
         line = text
+    line = line if isinstance(line, dict) else text
     time = str(line.get("time", "")) if isinstance(line, dict) else ""
     return {"source": str(Path(source)), "time": time, "line": line}

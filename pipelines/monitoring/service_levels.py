@@ -78,7 +78,8 @@ def _counted(
             for item in page["MetricDataResults"]:
                 of = values.setdefault(places[item["Id"]], {})
                 for moment, value in zip(item["Timestamps"], item["Values"], strict=True):
-                    of[f"{moment:%Y-%m-%d}"] = of.get(f"{moment:%Y-%m-%d}", 0.0) + value
+                    day = f"{moment.astimezone(UTC):%Y-%m-%d}"
+                    of[day] = of.get(day, 0.0) + value
     found: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
     for key, level in levels.items():
         known = {day for (of, _), each in values.items() if of == key for day in each}
@@ -109,7 +110,7 @@ def _states(levels: dict[tuple[str, str], ServiceLevelOutputs]) -> dict[str, str
 def rings_since(alarm: dict[str, Any]) -> datetime:
     """When an alarm's state last changed. When it was last updated is later: while it is silenced, and at each look."""
     found: datetime = alarm.get("StateTransitionedTimestamp") or alarm["StateUpdatedTimestamp"]
-    return found
+    return found.astimezone(UTC)
 
 
 def share_since(level: ServiceLevelOutputs, begin: datetime, now: datetime) -> float | None:

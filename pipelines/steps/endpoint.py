@@ -129,14 +129,13 @@ class EndpointClient:
                 f"s3://{self.context.outputs.buckets['models']}/capture/{self.name}/{CHAMPION}"
             )
             environment["GROUNDPLAN_CAPTURE_SECONDS"] = "0"
-        if not self.local:
-            objectives = self.context.outputs.models.get(self.context.model)
-            share = objectives.traced if objectives else 0.0
-            environment |= tracing_variables(self.context.model, self.context.outputs.region, share)
         alone = described.get("engine", "onnx") == "native" and self.settings.topology == "realtime"
         if alone and not self.local:
             environment["GROUNDPLAN_NETWORK_ISOLATION"] = "1"
-            environment.pop("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None)  # it reaches nothing
+        elif not self.local:
+            objectives = self.context.outputs.models.get(self.context.model)
+            share = objectives.traced if objectives else 0.0
+            environment |= tracing_variables(self.context.model, self.context.outputs.region, share)
         self._create(
             name,
             {"ModelDataUrl": address, "Environment": environment},

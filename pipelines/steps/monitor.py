@@ -271,7 +271,8 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
     for name in ("DPPL", "RD", "AD"):
         if values := [each[name] for each in treated if name in each]:
             metrics[f"bias_{name}"] = max(map(abs, values))
-    metrics |= (counted := _missed(context, found, objectives))
+    today = datetime.now(UTC)
+    metrics |= (counted := _missed(context, found, objectives, today))
     boto3.client("cloudwatch").put_metric_data(
         Namespace=context.outputs.metrics_namespace,
         MetricData=[
@@ -285,38 +286,51 @@ def _publish(context: Context, found: dict[str, Any], objectives: ModelObjective
             if value is not None
         ],
     )
-    _count(context, counted)
+    _count(context, found, counted, today)
 
 
-def _missed(context: Context, found: dict[str, Any], objectives: ModelObjectives) -> dict[str, float | None]:
-    """Whether each service level of days was missed today, 1 or 0; without those that today has counted already."""
+def _missed(
+    context: Context, found: dict[str, Any], objectives: ModelObjectives, today: datetime
+) -> dict[str, float | None]:
+    """Whether each service level of days was missed, 1 or 0; without those that this day has counted already, and
+    without those of outcomes that an earlier day has counted.
+    """
     quality = found.get("quality", {}).get(objectives.quality.metric)
     earned, cost = found["earned_per_thousand"], found["usd_per_thousand"]
     missed: dict[str, float | None] = {}
     if found["feature_age_hours"] is not None:
         missed["freshness_missed"] = float(found["feature_age_hours"] > oldest_hours(objectives))
-    if quality is not None and found["realised"]["rows"] >= findings.FEW:
-        missed["quality_missed"] = float(not objectives.quality.allows(quality))
-    if earned is not None and cost:
-        missed["value_missed"] = float(earned < cost)
-    known = _counted_today(context)
+    if _outcomes_of(found) not in (None, _kept(context, "outcomes").get("counted")):
+        if quality is not None and found["realised"]["rows"] >= findings.FEW:
+            missed["quality_missed"] = float(not objectives.quality.allows(quality))
+        if earned is not None and cost:
+            missed["value_missed"] = float(earned < cost)
+    known = _kept(context, f"{today:%Y-%m-%d}")
     return {name: value for name, value in missed.items() if name not in known}
 
 
-def _counted_today(context: Context) -> dict[str, float]:
-    known = context.read("curated", _day_of(context))
+def _count(context: Context, found: dict[str, Any], counted: dict[str, float | None], today: datetime) -> None:
+    """A day counts once, however often it is looked at, and outcomes count on one day."""
+    if counted:
+        _keep(context, day := f"{today:%Y-%m-%d}", {**_kept(context, day), **counted})
+    if {"quality_missed", "value_missed"} & counted.keys():
+        _keep(context, "outcomes", {"counted": _outcomes_of(found)})
+
+
+def _outcomes_of(found: dict[str, Any]) -> str | None:
+    """What tells one set of known outcomes from another."""
+    realised = found.get("realised")
+    return f"{realised['rows']} from {realised['begin']}: {realised['metrics']}" if realised else None
+
+
+def _kept(context: Context, name: str) -> dict[str, Any]:
+    known = context.read("curated", f"monitoring/{context.model}/levels/{name}.json")
     return dict(json.loads(known)) if known else {}
 
 
-def _count(context: Context, counted: dict[str, float | None]) -> None:
-    """A day counts once, however often it is looked at."""
-    if counted:
-        told = json.dumps({**_counted_today(context), **counted}).encode()
-        context.put("curated", _day_of(context), told, "application/json")
-
-
-def _day_of(context: Context) -> str:
-    return f"monitoring/{context.model}/levels/{datetime.now(UTC):%Y-%m-%d}.json"
+def _keep(context: Context, name: str, told: dict[str, Any]) -> None:
+    key = f"monitoring/{context.model}/levels/{name}.json"
+    context.put("curated", key, json.dumps(told).encode(), "application/json")
 
 
 def alarm_states(context: Context) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 Series = tuple[str, str, frozenset[tuple[str, str]]]  # namespace, name, dimensions
 MINUTE_S = 60
-_RANGE = re.compile(r"(TC|PR)\(([^:]*):([^)]*)\)$", re.IGNORECASE)
+_RANGE = re.compile(r"(TC|PR)\((-?\d*\.?\d*):(-?\d*\.?\d*)\)$", re.IGNORECASE)
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)$", re.IGNORECASE)
 
 

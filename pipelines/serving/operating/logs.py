@@ -20,12 +20,12 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _redacted(record.getMessage()),
             **{name: getattr(record, name) for name in _MORE if hasattr(record, name)},
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return _redacted(json.dumps(line, ensure_ascii=False, default=str))
+            line["exception"] = _redacted(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
 
 
 class TextFormatter(logging.Formatter):

@@ -62,7 +62,7 @@ class Tracing:
         sampler = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on" if self._exports else "")
         share = environment.get("OTEL_TRACES_SAMPLER_ARG", "1")
         self._obeys_parent = not sampler or sampler.startswith("parentbased_")
-        self._share = (
+        self.share = (
             float(share) if sampler.endswith("traceidratio") else float(sampler.endswith("always_on"))
         )  # of requests that decide for themselves
         # Importing takes a tenth of a second: not while requests wait.
@@ -78,7 +78,7 @@ class Tracing:
             parent = _parent(header)
             if parent is not None and self._obeys_parent:
                 return parent if parent.sampled else None
-        if self._share and (self._share >= 1 or random.random() < self._share):  # noqa: S311 (no secret)
+        if self.share and (self.share >= 1 or random.random() < self.share):  # noqa: S311 (no secret)
             return Trace(parent.trace_id, parent.parent_id, True) if parent else Trace(secrets.token_hex(16), "", True)
         return None
 

@@ -60,6 +60,8 @@ def test_a_prediction_leads_to_its_trace_in_every_file(home: Path) -> None:
         (TRACE[:-1] + "g", "", "is no trace id"),
         ("", "5", "'5' is no prediction's id"),
         ("", TRACE, "is no prediction's id"),
+        ("", "e677d21f-d7ff-7000-8000-000000000000", "is no prediction's id"),
+        ("", "00000000-0000-7000-8000-000000000000", "is no prediction's id"),
     ],
 )
 def test_what_is_no_id_is_told(home: Path, trace: str, prediction: str, says: str) -> None:

@@ -19,8 +19,11 @@ def entry(action: str, hours_ago: float, **details: str) -> dict[str, Any]:
     return {"action": action, "time": (NOW - timedelta(hours=hours_ago)).isoformat(), "details": details}
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, log: list[dict[str, Any]], **alarms_since_hours: float) -> str:
+def asked(
+    monkeypatch: pytest.MonkeyPatch, log: list[dict[str, Any]], canary: bool = False, **alarms_since_hours: float
+) -> str:
     monkeypatch.setattr(module, "entries", lambda context: log)
+    monkeypatch.setattr(module, "going_on", lambda context: {"version": "v9"} if canary else {})
     found = {name: NOW - timedelta(hours=hours) for name, hours in alarms_since_hours.items()}
     monkeypatch.setattr(module, "ringing", lambda context, since, now: found)
     return degraded(SimpleNamespace(), NOW)  # type: ignore[arg-type]
@@ -61,9 +64,10 @@ def test_people_decide_about_the_rest(
     assert asked(monkeypatch, log, **since) == ""
 
 
-def test_a_canary_that_is_being_tried_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canary_that_goes_on_judges_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     log = [FIRST, SECOND, entry("share", 1, version="v1.2.0", percent="5")]
-    assert asked(monkeypatch, log, quality=2)
+    assert asked(monkeypatch, log, canary=True, quality=2) == ""
+    assert asked(monkeypatch, log, quality=2)  # it has ended
 
 
 def test_only_pages_and_quality_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,18 +101,25 @@ def test_only_pages_and_quality_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cluster_s_alerts_are_prometheus_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = [0.5]
+
     def samples(address: str, query: str) -> dict[tuple[tuple[str, str], ...], float]:
         name = query.partition("{")[0]
+        if name == "slo:sli_error:ratio_rate5m":
+            return {(("model", "risk"),): shares[0]}
         value = {"ALERTS": 1.0, "ALERTS_FOR_STATE": NOW.timestamp()}[name]
         pending = {(("alertname", "LatencyBudgetPage"),): value} if name == "ALERTS_FOR_STATE" else {}
-        return {(("alertname", "AvailabilityBudgetPage"),): value, **pending}
+        return {(("alertname", "AvailabilityBudgetPage"), ("service_level", "availability")): value, **pending}
 
     monkeypatch.setattr(module, "samples", samples)
     monkeypatch.setattr(module, "described", lambda names: iter(()))
     level = ServiceLevelOutputs(says="", target=0.99, days=30)
     outputs = SimpleNamespace(service_levels={"risk": {"availability": level}}, alarms={}, prometheus="https://amp")
     context: Any = SimpleNamespace(outputs=outputs, model="risk")
-    assert ringing(context, NOW, NOW) == {"AvailabilityBudgetPage": NOW}
+    assert ringing(context, NOW - timedelta(hours=1), NOW) == {"AvailabilityBudgetPage": NOW}
+    assert ringing(context, NOW - timedelta(minutes=2), NOW) == {}  # what it looks back on is the version before
+    shares[0] = 0.001
+    assert ringing(context, NOW - timedelta(hours=1), NOW) == {}
 
 
 def test_what_serves_is_taken_back_and_not_the_canary_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:

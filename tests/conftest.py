@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
 
@@ -17,6 +18,9 @@ for name in [
     del os.environ[name]
 os.environ["GROUNDPLAN_PLANNED"] = "1"  # planned, unfinished objectives must not break either
 ROOT = Path(__file__).parent.parent
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("groundplan", deadline=None)
+hypothesis.settings.load_profile("groundplan")
 
 
 @pytest.fixture

@@ -23,6 +23,11 @@ def short_name(text: str, limit: int) -> str:
     return f"{full[: limit - 7].rstrip('-')}-{hashlib.sha256(full.encode()).hexdigest()[:6]}"
 
 
+def endpoint_log_group(endpoint: str) -> str:
+    """Name of the log group of an endpoint's containers, which SageMaker gives."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
 def bucket_name(project: str, stack: str, purpose: str, account_id: str) -> str:
     """Name of a stack's bucket: S3 allows 63 characters, and names are globally unique."""
     return f"{short_name('-'.join((project, stack, purpose)), 63 - 13)}-{account_id}"

@@ -16,13 +16,13 @@ from components.foundation.args import Args, Between
 from components.foundation.base import Component, Scope
 from components.foundation.clock import Clock, Hours, clock
 from spec.names import short_name
+from spec.service_levels import MONITORED_EVERY_HOURS
 from spec.steps import Step
 
 NAMESPACE = "pipelines"
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 DEPLOYMENT_SECONDS = 3600
 RESUME_EVERY_HOURS = 1 / 6
-MONITOR_EVERY_HOURS = 24.0
 RETRIED = {
     "rules": [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -103,7 +103,7 @@ class ClusterJobs(Component):
             longest_s = max(DEPLOYMENT_SECONDS + 2 * int(job.waits_minutes * 60), within_s)
             for purpose, every_hours, option in (
                 ("resume", RESUME_EVERY_HOURS, "--retrain"),
-                ("monitor", MONITOR_EVERY_HOURS, "--monitor"),
+                ("monitor", MONITORED_EVERY_HOURS, "--monitor"),
             ):
                 self._cron(
                     f"{name}-{purpose}",

@@ -12,6 +12,7 @@ import pulumi_aws as aws
 
 from components.foundation.args import Args, Between, LogRetention
 from components.foundation.base import Component, Scope
+from spec.names import endpoint_log_group
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SERVERLESS_MEMORY_MB = 2048
@@ -53,8 +54,8 @@ def endpoint_name(scope: Scope, model: str) -> str:
 
 
 def log_group(scope: Scope, model: str) -> str:
-    """Name of the log group of a model's containers, which SageMaker gives."""
-    return f"/aws/sagemaker/Endpoints/{endpoint_name(scope, model)}"
+    """Name of the log group of a model's containers."""
+    return endpoint_log_group(endpoint_name(scope, model))
 
 
 class Endpoint(Component):

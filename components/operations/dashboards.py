@@ -12,6 +12,7 @@ from typing import Any
 from components.foundation.base import Scope
 from components.models.endpoint import CHALLENGER, CHAMPION
 
+PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"  # namespace of what SageMaker counts of them
 PLATFORM, ENDPOINTS, MODELS, COST = "platform", "endpoints", "models", "cost"
 _WIDTH, _HEIGHT, _PER_ROW = 8, 6, 3  # in CloudWatch's grid of 24 columns
 _DAY_S = 86_400
@@ -74,7 +75,7 @@ def dashboards(
     _stream(found[PLATFORM], own, kafka_cluster, topics)
     for model, shown in models.items():
         pipeline = [
-            "AWS/Sagemaker/ModelBuildingPipeline",
+            PIPELINES,
             "ExecutionSucceeded",
             "PipelineName",
             scope.name(model, limit=256),

@@ -16,10 +16,10 @@ import pulumi_aws as aws
 from components.foundation.args import Args
 from components.foundation.base import Component, Scope
 from components.models.endpoint import CHALLENGER, CHAMPION
+from components.operations.dashboards import PIPELINES
 from components.operations.monitoring import RUNBOOK, told
 from spec.service_levels import PERIOD_DAYS, Burn, ServiceLevel, Urgency, percent, window_name
 
-_PIPELINES = "AWS/Sagemaker/ModelBuildingPipeline"
 _SETTLES_S = 60  # in which the more urgent alarm may still follow, and has not ended for good
 
 
@@ -239,7 +239,7 @@ def indicator_of(level: ServiceLevel, watched: WatchedModel, model: str, namespa
             )
         case "training" if watched.pipeline:
             ended, failed_ = (
-                Counted(_PIPELINES, f"Execution{how}", (("PipelineName", watched.pipeline),), "Sum")
+                Counted(PIPELINES, f"Execution{how}", (("PipelineName", watched.pipeline),), "Sum")
                 for how in ("Succeeded", "Failed")
             )
             return Indicator((ended, failed_), (failed_,))

@@ -14,6 +14,7 @@ from groundplan.local.watching import CALLER
 from pipelines.serving.ids import time_of
 from pipelines.serving.operating.logs import TRACE
 from spec.errors import UsageError
+from spec.names import endpoint_log_group
 from spec.outputs import Outputs
 
 HEX = set("0123456789abcdef")
@@ -92,7 +93,7 @@ def _of_stack(outputs: str, begin: datetime, end: datetime) -> Callable[[str], I
 
 
 def _groups(outputs: Outputs) -> list[str]:
-    return [f"/aws/sagemaker/Endpoints/{endpoint.name}" for endpoint in outputs.endpoints.values() if endpoint.name]
+    return [endpoint_log_group(endpoint.name) for endpoint in outputs.endpoints.values() if endpoint.name]
 
 
 def _line(source: str, text: str) -> Line:

@@ -45,14 +45,14 @@ def evaluate_alarms() -> None:
     def put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
         put_data(self, namespace, [_lighter(datum) for datum in metric_data])
         now = time.time()
-        touched = _samples(self).add(namespace, metric_data, now)
+        _samples(self).add(namespace, metric_data, now)
         arrived: dict[Any, Minute] = {}
         for datum in metric_data:
             series = series_of(namespace, datum["MetricName"], datum.get("Dimensions") or [])
             arrived.setdefault(series, Minute()).add(datum)
         for alarm in list(self.alarms.values()):
             if _looks_back(alarm):
-                if touched & {series for _, series, _, _ in _queries(alarm)}:
+                if any(series in arrived for _, series, _, _ in _queries(alarm)):
                     _look_back(self, alarm, now)
             elif alarm.rule is None:
                 series = series_of(alarm.namespace, alarm.metric_name, alarm.dimensions)
@@ -245,10 +245,11 @@ def _combine(backend: Any) -> None:
     for _ in composites:
         changed = False
         for alarm in composites:
-            if getattr(alarm, "set_for", None) == _Rule(alarm.rule, backend.alarms).states():
+            rule = _Rule(alarm.rule, backend.alarms)
+            if getattr(alarm, "set_for", None) == rule.states():
                 continue  # somebody has set its state: it holds until one of its alarms changes
             alarm.set_for = None
-            state = "ALARM" if _Rule(alarm.rule, backend.alarms).holds() else "OK"
+            state = "ALARM" if rule.holds() else "OK"
             if state != alarm.state_value:
                 alarm.update_state(f"{alarm.rule} is {'true' if state == 'ALARM' else 'false'}", "{}", state)
                 changed = True

@@ -60,20 +60,13 @@ class Samples:
     def __init__(self) -> None:
         self._minutes: dict[Series, dict[int, Minute]] = {}
 
-    def add(self, namespace: str, data: Iterable[Mapping[str, Any]], now: float) -> set[Series]:
-        """Take samples into account; returns their metrics."""
-        found = set()
+    def add(self, namespace: str, data: Iterable[Mapping[str, Any]], now: float) -> None:
+        """Take samples into account."""
         for datum in data:
             series = series_of(namespace, datum["MetricName"], datum.get("Dimensions") or [])
             at = datum.get("Timestamp")
             minute = int((at.timestamp() if isinstance(at, datetime) else now) // MINUTE_S)
             self._minutes.setdefault(series, {}).setdefault(minute, Minute()).add(datum)
-            found.add(series)
-        return found
-
-    def has(self, series: Series) -> bool:
-        """Whether a metric has ever come."""
-        return series in self._minutes
 
     def statistic(self, series: Series, name: str, begin: float, end: float) -> float | None:
         """A statistic of the minutes that begin between two times (seconds since 1970); None without samples."""

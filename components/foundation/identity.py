@@ -202,6 +202,21 @@ class Identity(Component):
                     ("sns:ListSubscriptionsByTopic",), (f"arn:aws:sns:{region}:{account}:{scope.name('alarms')}-*",)
                 ),
                 Statement(("logs:GetLogEvents", "logs:FilterLogEvents"), (logs,)),
+                # What is billed, and what runs without being used; these actions know no resources.
+                Statement(
+                    (
+                        "ce:GetCostAndUsage",
+                        "sagemaker:ListEndpoints",
+                        "sagemaker:ListNotebookInstances",
+                        "ec2:DescribeAddresses",
+                        "ec2:DescribeNatGateways",
+                        "ec2:DescribeVolumes",
+                        "elasticloadbalancing:DescribeLoadBalancers",
+                        "elasticloadbalancing:DescribeTags",
+                    ),
+                    ("*",),
+                ),
+                Statement(("dynamodb:DescribeTable",), (table,)),
             ],
             # Brings a version from another environment: registers it, and can't approve it.
             "releaser": [

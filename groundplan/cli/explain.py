@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from infra.design import Design, design
-from infra.design.price_book import SPOT_SHARE, PriceBook, load_prices
+from infra.design.price_book import SPOT_AS_OF, PriceBook, load_prices
 from spec.errors import UsageError
 from spec.objectives import StackConfig, load_config, parse
 
@@ -46,7 +46,7 @@ class Explained:
 
 
 def _document(plan: Design) -> dict[str, Any]:
-    decisions = [asdict(decision) for decision in plan.decisions]
+    decisions = [decision.document() for decision in plan.decisions]
     return {
         "monthly_usd": round(plan.monthly_usd, 2),
         "monthly_usd_by_model": {m: round(plan.model_usd(m), 2) for m in plan.serving},
@@ -168,7 +168,7 @@ def print_explained(found: Explained, *, alternatives: bool) -> None:
     console.print(f", of which by model: {by_model}; the rest is shared")
     how = f" ({found.prices.estimate})" if found.prices.estimate else ""
     console.print(
-        f"List prices of {found.prices.region} as of {found.prices.as_of}{how}, spot at {SPOT_SHARE:.0%} of on demand;"
+        f"List prices of {found.prices.region} as of {found.prices.as_of}{how}; spare capacity as of {SPOT_AS_OF};"
         " excludes traffic between zones, tax and discounts"
     )
 

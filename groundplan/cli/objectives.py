@@ -61,13 +61,18 @@ def refresh_prices(
         Path | None, typer.Option(help="Folder of the price book. Default: infra/design/prices of this project.")
     ] = None,
 ) -> None:
-    """Rebuild the price book from the AWS Price List API (needs credentials that may call pricing:GetProducts)."""
+    """Read a region's prices from the AWS Price List API into the price book.
+
+    Needs credentials that may call pricing:GetProducts.
+    """
     from datetime import UTC, datetime
 
     from groundplan.local.home import find_home
+    from infra.design.price_book import BASE
     from infra.design.price_list import refresh
 
     report = refresh(out or find_home().root / "infra" / "design" / "prices", region, datetime.now(UTC).date())
     print(f"{report.changed} prices changed, {report.same} are unchanged, as of {report.as_of} in {region}")
+    what = "kept" if region == BASE else "still estimated"
     for item in report.kept:
-        print(f"  kept (the API has no single price for it): {item}")
+        print(f"  {what} (the API has no single price for it): {item}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from groundplan.engine.unknown import UNKNOWN
 from groundplan.review.model import Resource
-from infra.design.price_book import HOURS_PER_MONTH, SPOT_SHARE, PriceBook
+from infra.design.price_book import HOURS_PER_MONTH, UNKNOWN_SPOT, PriceBook
 
 Inputs = Mapping[str, Any]
 _ROOT_GIB, _NODE_GIB = 8, 20  # where the program says nothing of a disk
@@ -46,6 +46,10 @@ class Priced:
     def monthly(self, service: str, item: Any, quantity: float = 1) -> float:
         """USD a month of what is billed by quantity."""
         return self._found(service, item) * quantity
+
+    def spot_share(self, instance_type: Any) -> float:
+        """What spare capacity costs, as a share of the price on demand."""
+        return self.book.spot_share(str(instance_type))
 
     def _found(self, service: str, item: Any) -> float:
         usd = self.book.find(service, str(item)) if item not in (None, UNKNOWN) else None
@@ -139,8 +143,9 @@ def _machine(asked: Priced) -> float:
     if inputs.get("tenancy") not in (None, "default"):
         raise _NotPricedError
     market = _block({**given, **inputs}, "instanceMarketOptions").get("marketType")
-    share = SPOT_SHARE if market == "spot" or inputs.get("spotType") or inputs.get("spotPrice") else 1.0
-    total = share * asked.hourly("ec2", inputs.get("instanceType") or given.get("instanceType"))
+    kind = inputs.get("instanceType") or given.get("instanceType")
+    spare = market == "spot" or inputs.get("spotType") or inputs.get("spotPrice")
+    total = (asked.spot_share(kind) if spare else 1.0) * asked.hourly("ec2", kind)
     total += _template_disks(asked, given)
     if inputs.get("rootBlockDevice") or not _list(given, "blockDeviceMappings"):
         total += _disk(asked, _block(inputs, "rootBlockDevice"), size=_ROOT_GIB, kind="gp3")
@@ -171,18 +176,18 @@ def _group(asked: Priced) -> float:
     overrides = _list(_block(mixed, "launchTemplate"), "overrides")
     if template is None and not overrides:
         raise _NotPricedError
-    kind = overrides[0].get("instanceType") if overrides else None
     given = template.inputs if template is not None else {}
-    hourly = asked.hourly("ec2", kind or given.get("instanceType"))
+    kind = (overrides[0].get("instanceType") if overrides else None) or given.get("instanceType")
+    hourly = asked.hourly("ec2", kind)
     share = 1.0
     if mixed:
         spread = _block(mixed, "instancesDistribution")
         fixed = min(count, _number(spread, "onDemandBaseCapacity", 0))
         above = _number(spread, "onDemandPercentageAboveBaseCapacity", 100) / 100
         on_demand = fixed + (count - fixed) * above
-        share = (on_demand + (count - on_demand) * SPOT_SHARE) / count if count else 0.0
+        share = (on_demand + (count - on_demand) * asked.spot_share(kind)) / count if count else 0.0
     elif _block(given, "instanceMarketOptions").get("marketType") == "spot":
-        share = SPOT_SHARE
+        share = asked.spot_share(kind)
     watched = asked.monthly("cloudwatch", "metric", _MONITORED_METRICS) if _watched(given) else 0.0
     return count * (share * hourly + _template_disks(asked, given) + watched)
 
@@ -199,7 +204,7 @@ def _nodes(asked: Priced) -> float:
     template = asked.other(_LAUNCH_TEMPLATE)
     given = template.inputs if template is not None else {}
     kinds = _list(inputs, "instanceTypes") or [given.get("instanceType") or "t3.medium"]
-    share = SPOT_SHARE if inputs.get("capacityType") == "SPOT" else 1.0
+    share = asked.spot_share(kinds[0]) if inputs.get("capacityType") == "SPOT" else 1.0
     if template is not None and given.get("blockDeviceMappings"):
         disk = _template_disks(asked, given)
     else:
@@ -229,7 +234,7 @@ def _service(asked: Priced) -> float:
     of_one = asked.hourly("fargate", f"vcpu-{kind}", _units(task.inputs, "cpu"))
     of_one += asked.hourly("fargate", f"memory-{kind}", _units(task.inputs, "memory"))
     spot = _on_spot(strategies, count)
-    return of_one * (count - spot + spot * SPOT_SHARE) + count * asked.hourly("fargate", "storage", more)
+    return of_one * (count - spot + spot * UNKNOWN_SPOT) + count * asked.hourly("fargate", "storage", more)
 
 
 def _on_spot(strategies: list[Inputs], count: float) -> float:

@@ -92,9 +92,8 @@ def design(objectives: Objectives, prices: PriceBook, region: str, *, within_bud
         "recovery": governance.recovery(objectives, region, prices, chooser),
     }
     governance.deployment(objectives, chooser)
-    running = sum(
-        decision.monthly_usd for decision in chooser.decisions if decision.layer in SWITCHED_OFF
-    ) - prices.hourly("eks", "cluster")
+    switched = (decision.bill for decision in chooser.decisions if decision.layer in SWITCHED_OFF)
+    running = sum(switched, start=-prices.hourly("eks", "cluster"))
     on_cluster = tuple(name for name, topology in topologies.items() if topology.startswith("cluster"))
     office_hours = cluster.schedule(objectives, on_cluster, running, chooser)
     result = Design(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
+from infra.design.bill import Bill
 from spec.errors import UsageError
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class Decision:
     Attributes:
         objectives: What forced it, each ``path: value`` below ``groundplan:objectives``.
         because: One sentence that explains how the objectives lead to the choice.
-        monthly_usd: What it costs; a decision that saves has a negative amount.
+        bill: What it costs; a decision that saves has negative amounts.
         model: The model it was made for; empty where it applies to all.
     """
 
@@ -36,9 +37,20 @@ class Decision:
     chosen: str
     objectives: tuple[str, ...]
     because: str
-    monthly_usd: float
+    bill: Bill
     rejected: tuple[Rejected, ...] = ()
     model: str = ""
+
+    @property
+    def monthly_usd(self) -> float:
+        """USD a month."""
+        return self.bill.usd
+
+    def document(self) -> dict[str, Any]:
+        """For programs; with what is charged for, item by item."""
+        found = asdict(self)
+        charges = found.pop("bill")["charges"]
+        return {**found, "monthly_usd": self.monthly_usd, "charges": charges}
 
 
 @dataclass(frozen=True)
@@ -70,9 +82,14 @@ class Option(Generic[T]):
     """One way to build a layer. ``obstacles`` is empty if it meets the objectives."""
 
     name: str
-    monthly_usd: float
+    bill: Bill
     value: T
     obstacles: tuple[Obstacle, ...] = ()
+
+    @property
+    def monthly_usd(self) -> float:
+        """USD a month."""
+        return self.bill.usd
 
 
 @dataclass
@@ -103,12 +120,12 @@ class Chooser:
             for option in ranked
             if option is not best
         )
-        self.decisions.append(Decision(layer, best.name, objectives, because, best.monthly_usd, rejected, model))
+        self.decisions.append(Decision(layer, best.name, objectives, because, best.bill, rejected, model))
         return best.value
 
-    def note(self, layer: str, chosen: str, objectives: tuple[str, ...], because: str, monthly_usd: float) -> None:
+    def note(self, layer: str, chosen: str, objectives: tuple[str, ...], because: str, bill: Bill) -> None:
         """Keep a decision to which there is no alternative."""
-        self.decisions.append(Decision(layer, chosen, objectives, because, monthly_usd))
+        self.decisions.append(Decision(layer, chosen, objectives, because, bill))
 
 
 def _infeasible(layer: str, ranked: list[Option[T]], objectives: tuple[str, ...]) -> UsageError:

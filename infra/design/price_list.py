@@ -2,7 +2,7 @@
 
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 An item whose price the API does not name clearly keeps its old figure and is reported: a wrong price is worse than an
-old one.
+old one. In the book of another region than the base one it is left out, and estimated from the base one's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from infra.design.price_book import EC2_FILE, PRICES_FILE, SOURCE_FILE
+from infra.design.price_book import BASE, EC2_FILE, PRICES_FILE, SOURCE_FILE, load_prices
 from spec.errors import GroundplanError, UsageError
 from spec.regions import REGIONS
 
@@ -108,7 +108,7 @@ def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refre
     """Read every price again and write the price book.
 
     Args:
-        folder: Where the price book's files are.
+        folder: The price book, with a folder for each region.
         client: A boto3 client of ``pricing``; None creates one.
 
     Raises:
@@ -117,13 +117,13 @@ def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refre
     """
     if region not in REGIONS:
         raise UsageError(f"{region!r} is not an AWS region", where="--region", fix="for example eu-central-1")
-    if not (folder / PRICES_FILE).is_file():
-        raise UsageError(f"contains no {PRICES_FILE}", where=str(folder), fix="name the folder of a price book")
+    if not (folder / BASE / PRICES_FILE).is_file():
+        raise UsageError(f"contains no {BASE}/{PRICES_FILE}", where=str(folder), fix="name the folder of a price book")
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         api = _Api(client or _client(), region)
-        rows, counts, kept = _services(folder / PRICES_FILE, api)
+        rows, counts, kept = _services(folder, region, api)
         instances = api.instances()
     except (BotoCoreError, ClientError) as error:
         raise GroundplanError(
@@ -134,15 +134,15 @@ def refresh(folder: Path, region: str, today: date, client: Any = None) -> Refre
             f"the AWS Price List API lists no EC2 instances in {region}",
             fix="try again later; the price book is unchanged",
         )
-    _write(folder / PRICES_FILE, ("service", "item", "unit", "usd"), rows)
+    own = folder / region
+    own.mkdir(exist_ok=True)
+    _write(own / PRICES_FILE, ("service", "item", "unit", "usd"), rows)
     _write(
-        folder / EC2_FILE,
+        own / EC2_FILE,
         ("instance_type", "usd_per_hour"),
         [(name, _number(usd)) for name, usd in sorted(instances.items())],
     )
-    (folder / SOURCE_FILE).write_text(
-        json.dumps({"region": region, "as_of": today.isoformat()}) + "\n", encoding="utf-8"
-    )
+    (own / SOURCE_FILE).write_text(json.dumps({"as_of": today.isoformat()}) + "\n", encoding="utf-8")
     return Refreshed(today, *counts, tuple(kept))
 
 
@@ -152,17 +152,19 @@ def _client() -> Any:
     return boto3.client("pricing", region_name=API_REGION)
 
 
-def _services(path: Path, api: _Api) -> tuple[list[tuple[str, ...]], tuple[int, int], list[str]]:
+def _services(folder: Path, region: str, api: _Api) -> tuple[list[tuple[str, ...]], tuple[int, int], list[str]]:
     rows: list[tuple[str, ...]] = []
     kept, changed, same = list[str](), 0, 0
-    with path.open(encoding="utf-8", newline="") as file:
+    before = load_prices.__wrapped__(region, folder).services  # not one that was read before the last refresh
+    with (folder / BASE / PRICES_FILE).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            service, item, old = row["service"], row["item"], float(row["usd"])
+            service, item = row["service"], row["item"]
+            old = before[service, item]
             query = QUERIES.get((service, item)) or QUERIES.get((service, f"{item.split('.')[0]}.*"))
             found = api.price(query, item) if query else None
             if found is not None and not old / FARTHEST <= found <= old * FARTHEST:
                 kept.append(
-                    f"{service} {item}: {_number(found)} instead of {row['usd']}, which suggests a different unit, not"
+                    f"{service} {item}: {_number(found)} instead of {old:g}, which suggests a different unit, not"
                     " a different price"
                 )
                 found = None
@@ -172,7 +174,8 @@ def _services(path: Path, api: _Api) -> tuple[list[tuple[str, ...]], tuple[int, 
                 changed += 1
             else:
                 same += 1
-            rows.append((service, item, row["unit"], row["usd"] if found is None else _number(found)))
+            if found is not None or region == BASE:
+                rows.append((service, item, row["unit"], row["usd"] if found is None else _number(found)))
     return rows, (changed, same), kept
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -556,6 +557,34 @@ def test_a_script_that_is_interrupted_ends_with_its_run(project: Path, shell: di
         [sys.executable, "-W", "ignore", "-c", code], env=shell, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "['FAILED']"
+
+
+def test_the_bill_is_of_what_exists_and_any_client_reads_it(
+    project: Path, runtime: Any, shell: dict[str, str], tmp_path: Path
+) -> None:
+    found = json.loads(assert_ok(groundplan(project, "cost", "--json"), project).stdout)
+    billed = {each["service"]: each["spent_usd"] for each in found["services"]}
+    assert billed["Amazon SageMaker"] > 0 and sum(billed.values()) == pytest.approx(found["spent_usd"], abs=0.01)
+    assert found["forecast"]["least"] <= found["forecast"]["usd"] <= found["forecast"]["most"]
+    model = next(each for each in found["models"] if each["model"] == "diabetes-rf")
+    assert model["predictions"] > 0 and model["usd_per_thousand"] > 0
+    code = (
+        "import boto3, datetime; today = datetime.datetime.now(datetime.UTC).date();"
+        "answer = boto3.client('ce').get_cost_and_usage(TimePeriod={'Start': str(today.replace(day=1)),"
+        " 'End': str(today + datetime.timedelta(days=1))}, Granularity='MONTHLY', Metrics=['UnblendedCost']);"
+        "print(sum(float(of['Total']['UnblendedCost']['Amount']) for of in answer['ResultsByTime']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=shell, capture_output=True, text=True, check=True)
+    assert float(done.stdout) >= found["spent_usd"], "it goes on"
+    report = tmp_path / "focus.csv"
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    report.write_text(
+        "BilledCost,BillingCurrency,ChargePeriodStart,ServiceName,ResourceId,Tags\n"
+        f'90000,USD,{today}T00:00:00Z,Amazon SageMaker,arn:e,"{{""Environment"": ""local""}}"\n',
+        encoding="utf-8",
+    )
+    told = groundplan(project, "cost", "--report", str(report))
+    assert "90,000.00" in told.stdout and "Dearest resources of the report" in told.stdout and "arn:e" in told.stdout
 
 
 @pytest.mark.drill

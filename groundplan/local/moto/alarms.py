@@ -45,7 +45,7 @@ def evaluate_alarms() -> None:
     def put_metric_data(self: Any, namespace: str, metric_data: list[dict[str, Any]]) -> None:
         put_data(self, namespace, [_lighter(datum) for datum in metric_data])
         now = time.time()
-        _samples(self).add(namespace, metric_data, now)
+        samples_of(self).add(namespace, metric_data, now)
         arrived: dict[Any, Minute] = {}
         for datum in metric_data:
             series = series_of(namespace, datum["MetricName"], datum.get("Dimensions") or [])
@@ -85,7 +85,7 @@ def evaluate_alarms() -> None:
             found: list[dict[str, Any]] = get_data(self, queries, start_time, end_time, scan_by or "TimestampAscending")
             return found
         try:
-            return list(_answered(_samples(self), queries, start_time, end_time, scan_by == "TimestampDescending"))
+            return list(_answered(samples_of(self), queries, start_time, end_time, scan_by == "TimestampDescending"))
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
@@ -130,7 +130,8 @@ def evaluate_alarms() -> None:
     CloudWatchResponse.describe_alarms, CloudWatchBackend.get_metric_data = describe_alarms, get_metric_data
 
 
-def _samples(backend: Any) -> Samples:
+def samples_of(backend: Any) -> Samples:
+    """What came to a CloudWatch of moto's, by minute."""
     if not hasattr(backend, "samples"):
         backend.samples = Samples()
     found: Samples = backend.samples
@@ -169,7 +170,7 @@ def _queries(alarm: Any) -> Iterator[tuple[str, Any, str, int]]:
 
 def _look_back(backend: Any, alarm: Any, now: float) -> None:
     """Compare each of the newest periods, which end with the current minute."""
-    samples, end = _samples(backend), (now // MINUTE_S + 1) * MINUTE_S
+    samples, end = samples_of(backend), (now // MINUTE_S + 1) * MINUTE_S
     compare, wanted = _COMPARE.get(alarm.comparison_operator), int(alarm.evaluation_periods)
     if compare is None:
         return  # a band of expected values

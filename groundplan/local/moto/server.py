@@ -8,6 +8,7 @@
 - SNS keeps the e-mails that it would send (``mail``).
 - A pipeline's execution is "Executing" until whoever runs its steps here says how it ended.
 - Trails are told of every call (``trail``).
+- What exists and what is asked of it is charged for; Cost Explorer answers from that bill (``meter``).
 - Requests are handled one at a time: moto's backends are not thread-safe.
 - A bucket policy that denies plain HTTP does not deny loopback, where nothing can listen in.
 - An imported REST API keeps what its document says of callers, and can be exported again.
@@ -30,10 +31,12 @@ from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from groundplan.local.calls import Recorder
+from groundplan.local.calls import Called, Recorder
 from groundplan.local.moto.alarms import evaluate_alarms
+from groundplan.local.moto.cost_explorer import answer_cost_explorer
 from groundplan.local.moto.kserve import CLUSTERS, Clusters, self_signed
 from groundplan.local.moto.mail import keep_mail, mails
+from groundplan.local.moto.meter import Meter
 from groundplan.local.moto.prometheus import PATH, Samples
 from groundplan.local.moto.rest_apis import keep_definitions
 from groundplan.local.moto.trail import Trail
@@ -255,9 +258,16 @@ def _hosting_api(application: Any) -> Any:
     # Moto's backends are plain dictionaries that fail when one thread iterates over what another changes. Its work
     # is all computing, so serializing loses nothing; only SQS's long polling waits.
     turn, hold = threading.Lock(), _Hold()
-    trail, clusters, samples = Trail(turn), Clusters(), Samples()
-    recorder = Recorder(application, trail.note)
+    trail, meter, clusters, samples = Trail(turn), Meter(turn), Clusters(), Samples()
+
+    def note(called: Called) -> None:
+        trail.note(called)
+        meter.note(called)
+
+    recorder = Recorder(application, note)
     trail.start()
+    meter.start()
+    answer_cost_explorer()(meter)
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from infra.design.bill import NOTHING, Bill
 from infra.design.decisions import Chooser, Obstacle, Option
-from infra.design.price_book import SPOT_SHARE, PriceBook
+from infra.design.price_book import PriceBook
 from spec.objectives import Availability, Objectives, OfficeHours
 
 TRACKING_VCPUS = 1  # each replica of the MLflow server
-GPU_TYPE = "g4dn.xlarge"
+GPU_TYPE, POOL_TYPE = "g4dn.xlarge", "m5.large"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def cluster(objectives: Objectives, zones: int, prices: PriceBook, chooser: Choo
         "MLflow and the operators run on it; Karpenter starts and stops everything else",
     )
     replicas = 1 if availability is Availability.ONE_ZONE else 2
-    spot = prices.hourly("ec2", "m5.large") / 2 * SPOT_SHARE
+    spot = (prices.hourly("ec2", POOL_TYPE) / 2).on_spot(prices.spot_share(POOL_TYPE))
     chooser.note(
         "cluster: CPU pool",
         f"Karpenter on spot, {replicas * TRACKING_VCPUS} vCPU at all times",
@@ -83,16 +84,16 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
     serving = [name for name, model in objectives.models.items() if model.gpu]
     forced = (f"research.gpu_hours_per_month: {hours:g}", *(f"models.{name}.gpu: true" for name in serving))
     if not serving and not hours:
-        chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment needs one", 0.0)
+        chooser.note("cluster: GPU pools", "none", forced, "no model and no experiment needs one", NOTHING)
         return 0
-    on_demand = prices.services["ec2", GPU_TYPE]
+    on_demand, spot = prices.per_unit("ec2", GPU_TYPE, hours), prices.spot_share(GPU_TYPE)
     # A serving GPU stays; its cost is part of the model's serving. This covers the experiments' hours.
     limit = len(serving) * 4 + math.ceil(hours / 160) * 2
     chooser.choose(
         "cluster: GPU pools",
         [
-            Option(f"{GPU_TYPE} on spot, on demand if spot is unavailable", hours * on_demand * SPOT_SHARE, None),
-            Option(f"{GPU_TYPE} on demand only", hours * on_demand, None),
+            Option(f"{GPU_TYPE} on spot, on demand if spot is unavailable", on_demand.on_spot(spot), None),
+            Option(f"{GPU_TYPE} on demand only", on_demand, None),
         ],
         forced,
         "experiments can be repeated when a spot node is reclaimed; nodes run only while something needs a GPU",
@@ -101,9 +102,9 @@ def _gpus(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> int:
 
 
 def schedule(
-    objectives: Objectives, answers_on_cluster: tuple[str, ...], running_usd: float, chooser: Chooser
+    objectives: Objectives, answers_on_cluster: tuple[str, ...], running: Bill, chooser: Chooser
 ) -> OfficeHours | None:
-    """When compute is switched off; ``running_usd`` is its monthly cost. Models on the cluster keep it running."""
+    """When compute is switched off; ``running`` is what it costs. Models on the cluster keep it running."""
     hours = objectives.office_hours
     if hours is not None and answers_on_cluster:
         chooser.note(
@@ -111,13 +112,13 @@ def schedule(
             "always on",
             ("office_hours",),
             f"{', '.join(answers_on_cluster)} is served from the cluster, also at night",
-            0.0,
+            NOTHING,
         )
         return None
     if hours is None:
-        chooser.note("schedule", "always on", ("office_hours: none",), "no office hours are set", 0.0)
+        chooser.note("schedule", "always on", ("office_hours: none",), "no office hours are set", NOTHING)
         return None
-    saved = running_usd * (1 - hours.share)
+    saved = running * (1 - hours.share)
     chooser.note(
         "schedule",
         f"nodes and database off outside {hours.start}:00 to {hours.end}:00, and on weekends",

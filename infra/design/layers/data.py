@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from infra.design.bill import EVENTS, NOTHING, Bill, requests
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.layers.streaming import MEAN_EVENT_KB
 from infra.design.price_book import PriceBook
@@ -60,18 +61,18 @@ def lake(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> LakeDes
     events = objectives.events
     daily_gb = 2 * events.per_second * MEAN_EVENT_KB * 86_400 / 1e6 * PARQUET_SHARE
 
-    def cost(cold: tuple[int, ...]) -> float:
-        total, start = 0.0, 0
+    def cost(cold: tuple[int, ...]) -> Bill:
+        total, start = NOTHING, 0
         for storage_class, end in zip(
             ("standard", "standard-ia", "glacier-ir"), (*cold, events.retention_days), strict=False
         ):
             end = min(end, events.retention_days)
-            total += prices.per_unit("s3", storage_class, daily_gb * max(0, end - start))
+            total += prices.per_unit("s3", storage_class, daily_gb * max(0, end - start), EVENTS)
             start = end
         return total
 
     # Moving objects costs, too: one request each; files of an hour's events.
-    moves = prices.per_unit("s3", "put", 2 * 24 * 30 * 2 / 1000) if events.per_second else 0.0
+    moves = prices.per_unit("s3", "put", 2 * 24 * 30 * 2 / 1000) if events.per_second else NOTHING
     cold: tuple[int, ...] = chooser.choose(
         "lake",
         [
@@ -91,7 +92,7 @@ def lake(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> LakeDes
         f"events {events.retention_days} days, then deleted; audit log {audit_days} days, locked",
         (f"compliance: [{', '.join(objectives.compliance)}]", f"events.retention_days: {events.retention_days}"),
         _audit_reason(objectives),
-        0.0,
+        NOTHING,
     )
     return LakeDesign(
         events.retention_days, events.retention_days, cold, audit_days, SCAN_LIMIT_GB[objectives.production]
@@ -116,13 +117,20 @@ def _audit_reason(objectives: Objectives) -> str:
 
 def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> FeatureStoreDesign:
     """What serves features online."""
-    reads_per_second = sum(model.requests_per_second.average for model in objectives.models.values())
+    each = {name: model.requests_per_second.average for name, model in objectives.models.items()}
+    reads_per_second = sum(each.values())
     writes_per_second = objectives.events.per_second  # every event may change its entity's features
     reads, writes = (rate * 86_400 * 30 / 1e6 for rate in (reads_per_second, writes_per_second))
     read_units, write_units = (
         max(1, math.ceil(rate / CAPACITY_USED)) for rate in (reads_per_second, writes_per_second)
     )
     recovery = bool(objectives.compliance) or objectives.production
+
+    def used(service: str, read: str, write: str) -> Bill:
+        total = prices.per_unit(service, write, writes, EVENTS)
+        for name, rate in each.items():
+            total += prices.per_unit(service, read, rate * 86_400 * 30 / 1e6, requests(name))
+        return total
 
     def only(kind: FeatureStore) -> tuple[Obstacle, ...]:
         wanted = objectives.feature_store
@@ -135,7 +143,7 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
         [
             Option(
                 "Feast on DynamoDB, paid per request",
-                prices.per_unit("dynamodb", "read", reads) + prices.per_unit("dynamodb", "write", writes),
+                used("dynamodb", "read", "write"),
                 FeatureStoreDesign("feast", recovery),
                 only(FeatureStore.FEAST),
             ),
@@ -147,8 +155,7 @@ def feature_store(objectives: Objectives, prices: PriceBook, chooser: Chooser) -
             ),
             Option(
                 "SageMaker Feature Groups",
-                prices.per_unit("sagemaker", "feature-store-online-read", reads)
-                + prices.per_unit("sagemaker", "feature-store-online-write", writes),
+                used("sagemaker", "feature-store-online-read", "feature-store-online-write"),
                 FeatureStoreDesign("sagemaker", recovery),
                 only(FeatureStore.SAGEMAKER),
             ),

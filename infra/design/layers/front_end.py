@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.design.bill import requests
 from infra.design.decisions import Chooser
 from infra.design.price_book import PriceBook
 from spec.objectives import Objectives
@@ -24,13 +25,11 @@ def front_end(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Fr
     page = objectives.front_end
     if page is None:
         return None
-    millions = sum(objectives.models[name].requests_per_second.average for name in page.models) * 86_400 * 30 / 1e6
-    cost = (
-        prices.per_unit("apigateway", "rest-requests", millions)
-        + prices.per_unit("wafv2", "acl")
-        + prices.per_unit("wafv2", "rule", FIREWALL_RULES)
-        + prices.per_unit("wafv2", "requests", millions)
-    )
+    cost = prices.per_unit("wafv2", "acl") + prices.per_unit("wafv2", "rule", FIREWALL_RULES)
+    for name in page.models:
+        millions = objectives.models[name].requests_per_second.average * 86_400 * 30 / 1e6
+        for service, item in (("apigateway", "rest-requests"), ("wafv2", "requests")):
+            cost += prices.per_unit(service, item, millions, requests(name))
     forced = [f"front_end.origin: {page.origin}", f"front_end.models: {', '.join(page.models)}"]
     if page.cache_seconds:
         cost += prices.hourly("apigateway", f"cache-{CACHE_GB}")

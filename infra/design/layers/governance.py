@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from infra.design.bill import NOTHING
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.price_book import PriceBook
 from spec.objectives import Availability, Objectives, Regime
@@ -122,7 +123,7 @@ def audit(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> AuditD
     unwatched = (Obstacle("the account must be monitored for threats", "compliance", "[]"),) if strict else ()
     watched = strict and objectives.owns_account
     options = [
-        Option("CloudTrail, management events", 0.0, AuditDesign(False, False, ()), asked + unwatched),
+        Option("CloudTrail, management events", NOTHING, AuditDesign(False, False, ()), asked + unwatched),
         Option(
             "CloudTrail with data events, GuardDuty, Config, Security Hub",
             data + watch,
@@ -158,11 +159,11 @@ def workspace(objectives: Objectives, prices: PriceBook, chooser: Chooser) -> Wo
     """Where the scientists work."""
     people = objectives.research.scientists
     disks = prices.per_unit("ec2", "ebs-gp3", SPACES_GB * len(people))
-    cost = disks + len(people) * SCIENTIST_HOURS * prices.services["sagemaker", "ml.t3.medium"]
+    cost = disks + prices.per_unit("sagemaker", "ml.t3.medium", len(people) * SCIENTIST_HOURS)
     always = disks + len(people) * prices.hourly("sagemaker", "ml.t3.medium")
     forced = (f"research.scientists: {len(people)}",)
     if not people:
-        chooser.note("workspace", "none", forced, "no scientists are named", 0.0)
+        chooser.note("workspace", "none", forced, "no scientists are named", NOTHING)
         return WorkspaceDesign((), IDLE_MINUTES)
     # Ties are broken by name; the option that shuts down is never more expensive.
     return chooser.choose(
@@ -197,7 +198,7 @@ def deployment(objectives: Objectives, chooser: Chooser) -> None:
             f"deploys_from.repository: {source.repository}",
         )
         why = "started for each job of its workflows and removed after it; the job brings its own permissions"
-    chooser.note("deployment", chosen, (forced,), why, 0.0)
+    chooser.note("deployment", chosen, (forced,), why, NOTHING)
 
 
 def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Chooser) -> RecoveryDesign:
@@ -207,7 +208,9 @@ def recovery(objectives: Objectives, region: str, prices: PriceBook, chooser: Ch
     hours = objectives.recovery.rpo_hours - STARTS_WITHIN_HOURS
     storage = prices.per_unit("backup", "storage", BACKED_UP_GB)
     copies = (
-        storage + prices.per_unit("s3", "standard", BACKED_UP_GB) + prices.per_unit("kms", "key", 1) if standby else 0.0
+        storage + prices.per_unit("s3", "standard", BACKED_UP_GB) + prices.per_unit("kms", "key", 1)
+        if standby
+        else NOTHING
     )
     chooser.note(
         "recovery",

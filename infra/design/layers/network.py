@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.design.bill import NOTHING
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.price_book import PriceBook
 from spec.objectives import Availability, Objectives
@@ -46,7 +47,7 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
         f"private subnets in {len(zones)} zones",
         forced,
         "MSK and EKS require two zones; surviving the failure of a zone requires more",
-        0.0,
+        NOTHING,
     )
     hourly, traffic = prices.hourly("ec2", "nat-gateway"), prices.per_unit("ec2", "nat-gateway-data", NAT_GB)
     single = (
@@ -72,7 +73,7 @@ def network(objectives: Objectives, region: str, prices: PriceBook, chooser: Cho
     services: tuple[str, ...] = chooser.choose(
         "network: AWS services",
         [
-            Option("through NAT; S3 and DynamoDB through gateway endpoints", 0.0, (), through_nat),
+            Option("through NAT; S3 and DynamoDB through gateway endpoints", NOTHING, (), through_nat),
             Option(f"{len(PRIVATE_SERVICES)} interface endpoints in {len(zones)} zones", cost, PRIVATE_SERVICES),
         ],
         (f"compliance: [{_regimes(objectives)}]",),

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from infra.design.bill import NOTHING, requests, trainings
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.layers.cluster import GPU_TYPE
-from infra.design.price_book import SPOT_SHARE, PriceBook
+from infra.design.price_book import PriceBook
 from infra.design.queueing import highest_rate
 from spec.objectives import Availability, ModelObjectives, Objectives, Target
 from spec.steps import before_people_agree
@@ -38,6 +39,7 @@ LAMBDA_START_MINUTES = 1.0  # an image of gigabytes, for the first time
 LAMBDA_LEAST_GB = 4.0  # two CPUs; a function's CPUs come with its memory
 # A function may be half as fast as what measured it, and data grow.
 LAMBDA_SLOWER, LAMBDA_LARGER = 2.0, 1.5
+JOB_TYPE = "ml.m5.large"  # of a pipeline's steps
 RELEASES = 30  # times a month that what two people have approved is deployed
 # Peak, hot spots and one instance failing: the load that instances are planned for, relative to their capacity.
 UTILISATION = 0.7
@@ -133,7 +135,7 @@ def serving(name: str, objectives: Objectives, prices: PriceBook, chooser: Choos
             ),
         ),
         _waiting(chosen, model),
-        0,
+        NOTHING,
     )
     return chosen
 
@@ -236,14 +238,14 @@ def _options(
     )
     yield Option(
         "hourly batch transform",
-        24 * 30 * JOB_HOURS * prices.services["sagemaker", "ml.m5.large"],
+        prices.per_unit("sagemaker", "ml.m5.large", 24 * 30 * JOB_HOURS),
         ServingDesign("batch", "ml.m5.large", 0, 1, (), 0, HOURLY),
         obstacles(BATCH_LATENCY_MS, "an hourly job", explains=False),
     )
     if quiet := objectives.off_peak:
         yield Option(
             f"daily batch transform, off peak at {quiet.start}:00 {quiet.timezone}",
-            30 * DAY_OF_ROWS_HOURS * prices.services["sagemaker", "ml.m5.large"],
+            prices.per_unit("sagemaker", "ml.m5.large", 30 * DAY_OF_ROWS_HOURS),
             ServingDesign("batch", "ml.m5.large", 0, 1, (), 0, f"cron(0 {quiet.start} * * ? *)", quiet.timezone),
             obstacles(DAILY_LATENCY_MS, "a daily job", explains=False),
         )
@@ -256,7 +258,7 @@ def _options(
     )
     yield Option(
         f"SageMaker serverless, up to {concurrency} at once",
-        prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05),
+        prices.per_unit("sagemaker", "serverless-inference", 2 * rate.average * 86_400 * 30 * 0.05, requests(name)),
         ServingDesign("serverless", "", 0, concurrency, (), 0),
         obstacles(SERVERLESS_LATENCY_MS, "a cold start", canary=False, pages=True, more=too_many),
     )
@@ -292,7 +294,7 @@ def _options(
     yield Option(
         f"KServe with Triton, {gpus} + 1 x {GPU_TYPE} ({'1 on demand, ' if floor else ''}the rest on spot), up to"
         f" {most}",
-        controllers + floor * gpu_hour + (gpus + 1 - floor) * gpu_hour * SPOT_SHARE,
+        controllers + floor * gpu_hour + ((gpus + 1 - floor) * gpu_hour).on_spot(prices.spot_share(GPU_TYPE)),
         ServingDesign("cluster-gpu", GPU_TYPE, gpus, most, (), 0),
         obstacles(CLUSTER_LATENCY_MS, "the cluster's load balancer", gpu=True),
     )
@@ -366,6 +368,12 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
     # What is left for the training when the other steps have taken their time.
     training_minutes = wanted.within_minutes - (steps - 1) * JOB_START_MINUTES
     spot = training_minutes if training_minutes >= SPOT_LEAST_MINUTES else 0
+    # The training's job; the others' work is small.
+    training = prices.per_unit("sagemaker", JOB_TYPE, runs * (JOB_START_MINUTES + WORK_MINUTES) / 60, trainings(name))
+    if spot:
+        training = training.on_spot(prices.spot_share(JOB_TYPE))
+    others = prices.per_unit("sagemaker", JOB_TYPE, runs * (steps - 1) * JOB_START_MINUTES / 60, trainings(name))
+    releases = prices.per_unit("sagemaker", JOB_TYPE, RELEASES * JOB_START_MINUTES / 60)
     jobs, pod = steps * JOB_START_MINUTES + WORK_MINUTES, POD_START_MINUTES + WORK_MINUTES
     return chooser.choose(
         f"retraining {name}",
@@ -373,7 +381,7 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
             Option(
                 f"SageMaker Pipeline, {steps} jobs{', the training on spot capacity' if spot else ''}, and one that"
                 " releases",
-                (runs * jobs + RELEASES * JOB_START_MINUTES) / 60 * prices.services["sagemaker", "ml.m5.large"],
+                training + others + releases,
                 RetrainingDesign("sagemaker-pipeline", wanted.every_hours, spot_minutes=spot),
                 obstacles(jobs, "every step starts its own job"),
             ),
@@ -385,8 +393,8 @@ def retraining(name: str, objectives: Objectives, prices: PriceBook, chooser: Ch
             ),
             Option(
                 f"a function (AWS Lambda) with {memory_gb:.2g} GB, released by a SageMaker Pipeline of one job",
-                prices.per_unit("lambda", "duration-x86", runs * planned_minutes * 60 * memory_gb)
-                + RELEASES * JOB_START_MINUTES / 60 * prices.services["sagemaker", "ml.m5.large"],
+                prices.per_unit("lambda", "duration-x86", runs * planned_minutes * 60 * memory_gb, trainings(name))
+                + releases,
                 RetrainingDesign("lambda", wanted.every_hours, math.ceil(memory_gb * 1024)),
                 unfit(),
             ),

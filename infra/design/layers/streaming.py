@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from infra.design.bill import EVENTS, NOTHING
 from infra.design.decisions import Chooser, Obstacle, Option
 from infra.design.price_book import PriceBook
 from spec.objectives import Objectives
@@ -31,7 +32,7 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
     events = wanted.events
     objectives = (f"events.per_second: {events.per_second:g}", f"events.retention_days: {events.retention_days}")
     if events.per_second == 0:
-        chooser.note("streaming", "none", objectives, "no events are streamed", 0.0)
+        chooser.note("streaming", "none", objectives, "no events are streamed", NOTHING)
         return StreamingDesign(kind="none")
     days = min(TOPIC_DAYS, events.retention_days)
     mb_per_second = events.per_second * MEAN_EVENT_KB / 1000
@@ -43,9 +44,9 @@ def streaming(wanted: Objectives, zones: int, prices: PriceBook, chooser: Choose
             "MSK Serverless",
             prices.hourly("msk", "serverless-cluster")
             + prices.hourly("msk", "serverless-partition", 2 * partitions)  # each topic has a dead-letter topic
-            + prices.per_unit("msk", "serverless-in", monthly_gb)
-            + prices.per_unit("msk", "serverless-out", 2 * monthly_gb)
-            + prices.per_unit("msk", "serverless-storage", stored_gb),
+            + prices.per_unit("msk", "serverless-in", monthly_gb, EVENTS)
+            + prices.per_unit("msk", "serverless-out", 2 * monthly_gb, EVENTS)
+            + prices.per_unit("msk", "serverless-storage", stored_gb, EVENTS),
             StreamingDesign("serverless", partitions=partitions, retention_days=days),
             # Quota: 200 MB/s in (https://docs.aws.amazon.com/msk/latest/developerguide/limits.html).
             (

@@ -12,6 +12,7 @@ from groundplan.review.model import Resource
 from infra.design.price_book import load_prices
 
 HOURS = 730
+SPARE = load_prices().spot_share("m5.large")
 TEMPLATE, TASK = "aws:ec2/launchTemplate:LaunchTemplate", "aws:ecs/taskDefinition:TaskDefinition"
 MACHINE, VOLUME = "aws:ec2/instance:Instance", "aws:ebs/volume:Volume"
 DATABASE, GROUP = "aws:rds/instance:Instance", "aws:autoscaling/group:Group"
@@ -60,7 +61,7 @@ def usd(kind: str, inputs: dict[str, Any], **others: tuple[str, dict[str, Any]])
         (
             MACHINE,
             {"instanceType": "m5.large", "instanceMarketOptions": {"marketType": "spot"}},
-            0.4 * 0.096 * HOURS + 8 * 0.08,
+            SPARE * 0.096 * HOURS + 8 * 0.08,
         ),
         (MACHINE, {"instanceType": "m3.large", "monitoring": True}, 0.133 * HOURS + 0.64 + 2.10),
         (MACHINE, {"instanceType": "x9.large"}, None),
@@ -70,7 +71,7 @@ def usd(kind: str, inputs: dict[str, Any], **others: tuple[str, dict[str, Any]])
         (
             NODES,
             {"instanceTypes": ["m5.large"], "scalingConfig": {"desiredSize": 1}, "capacityType": "SPOT"},
-            0.4 * 70.08 + 1.6,
+            SPARE * 70.08 + 1.6,
         ),
         (
             DATABASE,
@@ -217,7 +218,7 @@ def test_what_others_say_counts() -> None:
             "launchTemplate": {"overrides": [{"instanceType": "m5.large"}]},
         },
     }
-    assert usd(GROUP, spot) == pytest.approx((1 + 3 * 0.4) * 70.08, abs=0.01)
+    assert usd(GROUP, spot) == pytest.approx((1 + 3 * SPARE) * 70.08, abs=0.01)
     cluster = ("aws:rds/cluster:Cluster", {"serverlessv2ScalingConfiguration": {"minCapacity": 0.5}})
     serverless = {"instanceClass": "db.serverless", "engine": "aurora-postgresql"}
     assert usd("aws:rds/clusterInstance:ClusterInstance", serverless, c=cluster) == pytest.approx(0.06 * HOURS)

@@ -349,7 +349,7 @@ def test_a_function_trains_what_was_measured_to_fit(
 
 def test_the_price_book_says_where_and_when() -> None:
     assert PRICES.region == "us-east-1" and PRICES.as_of == "2026-07-20"
-    assert PRICES.hourly("ec2", "m5.large") == pytest.approx(0.096 * 730)
+    assert PRICES.hourly("ec2", "m5.large").usd == pytest.approx(0.096 * 730)
     assert (Path(ROOT) / "infra" / "design" / "prices" / "README.md").is_file()
 
 

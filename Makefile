@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GROUNDPLAN := $(BIN)/groundplan
 
 # `make review` reviews every stack; `groundplan review --stack prod --against origin/main` shows what a change does.
-.PHONY: help up down status test unit review lint lock pipeline calls docs drill pulumi engine frameworks bench bench-peers clean
+.PHONY: help up down status test unit review scan lint lock pipeline calls docs drill pulumi engine frameworks bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -58,6 +58,9 @@ lint: $(VENV)/.installed-test ## run the formatter, linter and type checker
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+
+scan: $(VENV)/.installed-test ## look for secrets, known vulnerabilities, and weaknesses of the interface for pages
+	@$(GROUNDPLAN) scan
 
 drill: $(VENV)/.installed-test ## run the slow tests: random kills, every stack brought up, second versions (nightly in CI)
 	@$(BIN)/python -m pytest tests -m drill

@@ -96,9 +96,15 @@ class Boundary(Component):
                 own("secretsmanager", f"secret:{scope.project}/{scope.stack}/*", "secret:rds!*"),
             ),
             Statement(
-                ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+                (
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:BatchGetImage",
+                    "ecr:DescribeImageScanFindings",
+                    "ecr:GetDownloadUrlForLayer",
+                ),
                 own("ecr", f"repository/{scope.name('platform')}"),
             ),
+            Statement(("apigateway:GET",), (f"arn:aws:apigateway:{region}::/restapis/*/stages/*/exports/*",)),
             Statement(
                 ("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"), own("kms", "key/*")
             ),

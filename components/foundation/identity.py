@@ -217,6 +217,12 @@ class Identity(Component):
                     ("*",),
                 ),
                 Statement(("dynamodb:DescribeTable",), (table,)),
+                # What a scan looks at: the interface for pages as it is deployed, and what ECR found in the image.
+                Statement(("apigateway:GET",), (f"arn:aws:apigateway:{region}::/restapis/*/stages/*/exports/*",)),
+                Statement(
+                    ("ecr:DescribeImageScanFindings",),
+                    (f"arn:aws:ecr:{region}:{account}:repository/{scope.name('platform')}",),
+                ),
             ],
             # Brings a version from another environment: registers it, and can't approve it.
             "releaser": [

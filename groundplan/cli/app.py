@@ -25,6 +25,7 @@ from groundplan.cli import (
     platform,
     project,
     recovery,
+    scan,
     watching,
 )
 from spec.errors import GroundplanError
@@ -63,6 +64,7 @@ for group in (
     costs,
     audit,
     history,
+    scan,
     loadtest,
     package,
     data,

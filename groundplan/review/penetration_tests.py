@@ -9,6 +9,8 @@ Evidence is a file of the project, so that git says who recorded it::
     by: who tested it
     report: where the report is
     open: 0  # findings of the report that are not fixed
+
+``groundplan scan --record`` writes one; what it could not check (``not_made``) is not tested.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class PenetrationTest:
         by: Who made it.
         report: Where the report is.
         open: Findings of the report that are not fixed.
+        not_made: Checks of a scan that were not made; with any, it is no evidence.
     """
 
     file: str
@@ -47,6 +50,7 @@ class PenetrationTest:
     by: str
     report: str
     open: int
+    not_made: tuple[str, ...] = ()
 
 
 def judge(
@@ -96,7 +100,12 @@ def _read(path: Path, root: Path, today: datetime.date) -> PenetrationTest:
         raise UsageError(
             f"open is {unfixed!r}; expected the number of findings that are not fixed", where=where, fix=_example(today)
         )
-    return PenetrationTest(where, given["stack"], date, given["by"], given["report"], unfixed)
+    lacking = given.get("not_made") or []
+    if not isinstance(lacking, list) or not all(isinstance(name, str) for name in lacking):
+        raise UsageError(
+            f"not_made is {lacking!r}; expected a list of checks", where=where, fix="leave it out if all were made"
+        )
+    return PenetrationTest(where, given["stack"], date, given["by"], given["report"], unfixed, tuple(lacking))
 
 
 def _shown(date: Any) -> str:
@@ -108,8 +117,9 @@ def _example(today: datetime.date) -> str:
 
 
 def last_of(tests: list[PenetrationTest], stack: str) -> PenetrationTest | None:
-    """A stack's newest test."""
-    return next((test for test in reversed(tests) if test.stack == stack), None)
+    """A stack's newest test; one that was made in full, if there is one."""
+    of_stack = [test for test in reversed(tests) if test.stack == stack]
+    return next((test for test in of_stack if not test.not_made), of_stack[0] if of_stack else None)
 
 
 def due(last: PenetrationTest | None, stack: str, regimes: Collection[str], today: datetime.date) -> Finding | None:
@@ -125,6 +135,8 @@ def due(last: PenetrationTest | None, stack: str, regimes: Collection[str], toda
         message = f"no penetration test of stack {stack} is on record"
     elif (today - last.date).days > LONGEST_DAYS:
         message = f"the last penetration test of stack {stack} is of {last.date} ({last.file}), more than a quarter ago"
+    elif last.not_made:
+        message = f"the test of {last.date} ({last.file}) has not looked at {', '.join(last.not_made)}"
     elif last.open:
         message = (
             f"the penetration test of {last.date} ({last.file}) has {last.open} finding{'s' * (last.open > 1)} that"
@@ -141,7 +153,8 @@ def due(last: PenetrationTest | None, stack: str, regimes: Collection[str], toda
         "",
         "",
         message,
-        f"Have it tested, fix what is found, and record it in {FOLDER}/{today}.yaml (docs/review.md shows how).",
+        f"Have it tested, or scan it (`groundplan scan --record`), fix what is found, and record it in"
+        f" {FOLDER}/{today}.yaml (docs/review.md shows how).",
         law,
         "https://aws.amazon.com/security/penetration-testing/",
         risk="An attacker finds first what nobody has looked for",

@@ -50,6 +50,9 @@ _S3 = {
 _OF_A_VERSION = frozenset(
     {"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"}
 )
+# API Gateway's permissions are methods of paths:
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-iam-policy-examples.html
+_PATHS = {("apigateway", "GetExport"): ("GET", "/restapis/{restApiId}/stages/{stageName}/exports/oas30")}
 _OTHERS = {
     ("lambda", "Invoke"): "InvokeFunction",
     ("lambda", "InvokeAsync"): "InvokeAsync",
@@ -159,6 +162,10 @@ def needed(
     """
     if service == "s3":
         return tuple(_of_s3(operation, parameters, missing=missing))
+    if (path := _PATHS.get((service, operation))) is not None:
+        method, of = path
+        resource = f"arn:aws:{service}:{region}::{of.format(**parameters)}"
+        return (Need(f"{service}:{method}", resource, {"aws:SecureTransport": "true", "aws:RequestedRegion": region}),)
     prefix = service_of(service)
     action = f"{prefix}:{_OTHERS.get((prefix, operation), operation)}"
     details = action_details(action)

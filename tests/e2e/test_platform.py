@@ -587,6 +587,16 @@ def test_the_bill_is_of_what_exists_and_any_client_reads_it(
     assert "90,000.00" in told.stdout and "Dearest resources of the report" in told.stdout and "arn:e" in told.stdout
 
 
+def test_a_scan_finds_nothing_to_fix_in_the_interface_for_pages(project: Path, runtime: Any) -> None:
+    done = groundplan(project, "scan", "--only", "image,headers,tls,api", "--record", "--json")
+    found = json.loads(assert_ok(done, project).stdout)
+    made = {check["name"]: check for check in found["checks"]}
+    assert found["open"] == 0 and found["not_made"] == ["secrets", "packages", "tls"], made
+    assert int(made["api"]["did"].split(" ")[0].replace(",", "")) > 100 and "with a token" in made["api"]["did"]
+    evidence = next((project / "evidence" / "penetration-tests").glob("*-local-scan.yaml"))
+    assert "not_made: [secrets, packages, tls]" in evidence.read_text(encoding="utf-8")
+
+
 @pytest.mark.drill
 def test_drifted_requests_turn_the_alarm_on_and_the_command_says_so(
     project: Path, runtime: Any, shell: dict[str, str]

@@ -38,6 +38,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "person.history": ("auditor",),
     "person.labels": ("data-scientist",),
     "person.watch": ("operations",),
+    "person.scan": ("operations",),
     "person.lineage": ("auditor",),
     "person.trace": ("privacy",),
     "person.forget": ("privacy",),

@@ -141,6 +141,8 @@ def _value(key: str, value: Any, service: str, names: Names) -> Any:
             published, slash, rest = rest.partition("/")
             known = f"{known}/{published}"
         return (f"{known}/{'{name}' if rest else ''}" if slash else "{name}") if value else ""
+    if key == "restApiId":
+        return "{name}"
     if service == "glue" and key == "TableName":
         return re.sub(r"^(dataset|features)_.+", r"\1_{name}", value)
     text = value.replace(names.account, "{account}").replace(names.region, "{region}")

@@ -39,14 +39,24 @@ class Bucket:
         return answer["Body"].read(), answer["ETag"]
 
     def write(self, name: str, content: bytes, tag: str | None = None) -> None:
-        """Write an object."""
+        """Write an object; who finds it there as it should be has written it.
+
+        Args:
+            tag: Of what is replaced; empty for what must not exist, None for whatever is there.
+
+        Raises:
+            TakenError: Somebody else has written first.
+        """
         condition = {} if tag is None else {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
         try:
             self.s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content, **condition)
         except self.s3.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise
-            raise TakenError(name) from None
+            # Refused by its own first attempt, whose answer was lost?
+            found = self.read(name)
+            if found is None or found[0] != content:
+                raise TakenError(name) from None
 
     def names(self, begin: str, after: str = "") -> Iterator[str]:
         """Names that begin with a text."""

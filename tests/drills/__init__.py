@@ -1,0 +1,1 @@
+"""Random schedules of faults, from repeatable seeds: ``make drill SEED=7``."""

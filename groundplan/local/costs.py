@@ -24,6 +24,7 @@ from spec.errors import UsageError
 from spec.objectives import Objectives, load_config, parse
 from spec.outputs import LOCAL, Outputs
 
+LEAST_MEASURED_S = 3_600.0  # what the first minutes bring, such as a canary's own requests, is no load
 _VALUES = ("usd_earned_per_thousand_predictions", "return_on_cost")
 
 
@@ -111,8 +112,11 @@ def _same_models(of: Outputs, wanted: Objectives, where: str) -> None:
 
 
 def _whence(asked: dict[str, Asked]) -> str:
-    measured = [each.seconds for each in asked.values() if each.counted and each.predictions]
-    load = f"the load measured over {_lasting(max(measured))}" if measured else "the planned load"
+    served = max((each.seconds for each in asked.values() if each.counted), default=0.0)
+    if served >= LEAST_MEASURED_S:
+        load = f"the load measured over {_lasting(served)}"
+    else:
+        load = f"the planned load (measured for {_lasting(served)}, too short)" if served else "the planned load"
     return f"it rests on the design at {load}; the interval reaches from no requests to the peaks of the objectives"
 
 
@@ -141,11 +145,11 @@ def _asked(of: Outputs, name: str, now: datetime) -> Asked:
 
 
 def _shares(wanted: Objectives, asked: dict[str, Asked]) -> dict[str, float]:
-    """Each measured load as a share of the planned one."""
+    """Each measured load as a share of the planned one, of models that are served long enough."""
     found = {}
     for name, each in asked.items():
         planned = wanted.models[name].requests_per_second.average
-        if each.counted and planned:
+        if each.counted and planned and each.seconds >= LEAST_MEASURED_S:
             found[requests(name)] = each.predictions / each.seconds / planned
     return found
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from pipelines.audit.records import append
 from pipelines.context import Context, load_definition
-from pipelines.data import broker
 from pipelines.registry.versions import Registry
 from pipelines.registry.versions import TakenError as VersionTakenError
 from pipelines.steps import ingest as ingestion
@@ -56,10 +55,6 @@ def work(task: str, given: dict[str, Any], environment: dict[str, str], plan: Pl
 
 def _ingest(context: Context, given: dict[str, Any], acknowledged: Callable[[Any], None]) -> None:
     ingestion.RANGE_EVENTS, ingestion.BATCH_EVENTS = SMALL_RANGE, SMALL_BATCH
-    consumer = broker.consumer
-    # A group waits that long for a member that was killed.
-    soon = {"session.timeout.ms": 1_500, "heartbeat.interval.ms": 400}
-    ingestion.broker.consumer = lambda *known, **more: consumer(*known, **{**more, **soon})  # type: ignore[assignment]
     acknowledged(ingestion.ingest(context)["topics"])
 
 

@@ -208,6 +208,6 @@ def test_render_writes_valid_manifests_and_leaves_other_files_alone(tmp_path: Pa
 
 def test_prices_of_a_region_that_is_none_are_not_asked_for(project: Path, root: Path) -> None:
     shutil.copytree(root / "infra" / "design" / "prices", project / "infra" / "design" / "prices")
-    before = (project / "infra" / "design" / "prices" / "services.csv").read_bytes()
+    before = (project / "infra" / "design" / "prices" / "us-east-1" / "services.csv").read_bytes()
     assert "'mars' is not an AWS region" in groundplan("prices", "refresh", "--region", "mars", cwd=project).stderr
-    assert (project / "infra" / "design" / "prices" / "services.csv").read_bytes() == before
+    assert (project / "infra" / "design" / "prices" / "us-east-1" / "services.csv").read_bytes() == before

@@ -70,7 +70,8 @@ def costs(outputs: str, report: str, idle_days: float, now: datetime | None = No
             spent, says = by_report(report, of.project, of.stack, begin, end)
         else:
             spent = by_cost_explorer(of, begin, end)
-        asked = {name: _asked(of, name, now) for name in of.models}
+        levels = {each["model"]: each for each in attained(of, now=now) if each["service_level"] == "availability"}
+        asked = {name: _asked(of, name, levels.get(name), now) for name in of.models}
         known = _known_values(of, now)
         unused = [_unused(each, prices) for each in idle(of, idle_days, now)]
     month = _month(plan, wanted, prices, asked)
@@ -127,9 +128,8 @@ def _lasting(seconds: float) -> str:
     return f"{seconds:,.0f} seconds"
 
 
-def _asked(of: Outputs, name: str, now: datetime) -> Asked:
+def _asked(of: Outputs, name: str, level: dict[str, Any] | None, now: datetime) -> Asked:
     """By the service level of availability, which counts every request."""
-    level = next((each for each in attained(of, name, now) if each["service_level"] == "availability"), None)
     if level is None:
         return Asked(0, 0, 0, counted=False)
     days = {date.fromisoformat(day): counted[0] for day, counted in level["days"].items()}

@@ -44,10 +44,10 @@ def headers(url: str, path: str, origin: str) -> Checked:
 
     if plain.status_code < 400:
         flaw("critical", f"answers {plain.status_code} without a token", "require a sign-in for every path")
-    for name in ("access-control-allow-origin",):
-        allowed = asked.headers.get(name, "")
-        if allowed in ("*", foreign):
-            flaw("high", f"pages of any origin may call ({name}: {allowed})", "allow the origin of the objectives only")
+    allowed = asked.headers.get("access-control-allow-origin", "")
+    if allowed in ("*", foreign):
+        says = f"pages of any origin may call (access-control-allow-origin: {allowed})"
+        flaw("high", says, "allow the origin of the objectives only")
     if traced.status_code < 400:
         flaw("medium", "answers TRACE, which returns what a page may not see", "refuse it")
     for name in ("x-powered-by", "x-aspnet-version"):

@@ -146,16 +146,17 @@ class Meter:
         now = self._clock()
         minute = int(now // MINUTE_S)
         uses: list[tuple[Place, Use, float]] = []
+        tags = {place: place.tags() for place in self._places}
         for place in self._places if self._last else ():
-            tags, hours = place.tags(), (now - self._last) / 3600.0
-            uses += [(place, use, hours) for use in running(place, tags)]
+            hours = (now - self._last) / 3600.0
+            uses += [(place, use, hours) for use in running(place, tags[place])]
             uses += [(place, use, 1) for use in computed(place, self._minute * MINUTE_S, minute * MINUTE_S)]
         # Only once everything is read: who could not read it charges for this time, too, the next time.
         self._last, self._minute = now, minute
         asked, self._requests = self._requests, Counter()
         for (place, service, operation, resource), number in asked.items():
             service, item, units = _REQUESTS[service, operation]
-            uses.append((place, Use(service, item, units * number, resource, place.tags().get(resource, {})), 1))
+            uses.append((place, Use(service, item, units * number, resource, tags[place].get(resource, {})), 1))
         hour = datetime.fromtimestamp(now, UTC).replace(minute=0, second=0, microsecond=0)
         for place, use, times in uses:
             self._charge(hour, place, use, times)

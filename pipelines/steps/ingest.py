@@ -133,13 +133,17 @@ class _Ingestion:
         self.heard_at = time.monotonic()  # when the first event came; joining a group takes seconds
 
     def run(self) -> list[RangeManifest]:
-        """Run until the end of every assigned partition was reached; returns the ranges it wrote."""
+        """Run until the end of every partition was reached; returns the ranges it wrote.
+
+        Partitions that another member of the group has, or had when it was killed, are waited for: either it ingests
+        them, or the broker gives them to this one.
+        """
         outputs = self._context.outputs
         # The broker reports a partition's end as a separate event: control records of transactions have offsets, but
         # are not events.
         self._consumer = broker.consumer(outputs, consumer_group(self._context.model), **{"enable.partition.eof": True})
         try:
-            self._starts = self._first_offsets()
+            self._bounds = self._offsets()
             self._producer = broker.producer(outputs)
             assigned = {"partitions": False}
 
@@ -153,37 +157,65 @@ class _Ingestion:
 
             self._consumer.subscribe(list(self._contracts), on_assign=assign, on_revoke=revoke)
             said = heard = time.monotonic()
-            while not assigned["partitions"] or not all(partition.done for partition in self._partitions.values()):
+            looked, others = 0.0, dict[tuple[str, int], int]()
+            own_done = False
+            while True:
                 messages = broker.good(
                     self._consumer.consume(BATCH_EVENTS, timeout=0.2), "the consumer of " + ", ".join(self._contracts)
                 )
                 now = time.monotonic()
-                if messages:
+                if messages and not own_done:
                     if not self._written and not any(item.events for item in self._partitions.values()):
                         self.heard_at = now
                     heard = now
                     self._take(messages)
                 elif now - heard > IDLE_TIMEOUT_S:
-                    raise GroundplanError(
-                        f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s",
-                        where=broker.servers_of(outputs),
-                        fix="check that it is up; nothing is lost, and the next run continues where this one stopped",
-                    )
+                    raise self._nothing_heard(others if assigned["partitions"] else {})
                 if now - said > SAID_EVERY_S:
                     said = now
                     self._say()
-            return self._written
+                own_done = assigned["partitions"] and all(item.done for item in self._partitions.values())
+                if own_done and now - looked > SAID_EVERY_S:
+                    before, others, looked = others, self._left_to_others(), now
+                    if not others:
+                        return self._written
+                    if others != before:
+                        heard = now
         finally:
             self._consumer.close()
 
-    def _first_offsets(self) -> dict[tuple[str, int], int]:
+    def _offsets(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Offsets of each partition's first event and after its last, as they are now."""
         from confluent_kafka import TopicPartition
 
         return {
-            (topic, number): self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[0]
+            (topic, number): self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
             for topic in self._contracts
             for number in broker.partitions(self._consumer, topic)
         }
+
+    def _left_to_others(self) -> dict[tuple[str, int], int]:
+        """The partitions of other members that are not ingested to where they ended when this run began, each with the
+        offset up to which they are.
+        """
+        places = [place for place, (low, high) in self._bounds.items() if place not in self._partitions and low < high]
+        done = {topic: self._readers[topic].zone.done() for topic in {topic for topic, _ in places}}
+        reached = {(topic, number): done[topic].get(number, 0) for topic, number in places}
+        return {place: offset for place, offset in reached.items() if offset < self._bounds[place][1]}
+
+    def _nothing_heard(self, others: dict[tuple[str, int], int]) -> GroundplanError:
+        if others:
+            return GroundplanError(
+                f"held by another consumer of the group {consumer_group(self._context.model)}, which ingested nothing"
+                f" for {IDLE_TIMEOUT_S:g} s",
+                where=", ".join(f"{topic}, partition {number}" for topic, number in others),
+                fix="end it, then run this again: nothing is lost",
+            )
+        return GroundplanError(
+            f"the broker sent nothing for {IDLE_TIMEOUT_S:g} s",
+            where=broker.servers_of(self._context.outputs),
+            fix="check that it is up; nothing is lost, and the next run continues where this one stopped",
+        )
 
     def _begin(self, assigned: list[Any]) -> None:
         """Seek to where the raw zone ends in each partition. What another member had collected but not written is read
@@ -194,12 +226,13 @@ class _Ingestion:
         for part in assigned:
             place = (part.topic, part.partition)
             start = done[place[0]].get(place[1], 0)
-            if start < self._starts[place]:
+            first = self._bounds[place][0]
+            if start < first:
                 print(
-                    f"warning: events {start} to {self._starts[place]} of {place[0]}, partition {place[1]}, were"
+                    f"warning: events {start} to {first} of {place[0]}, partition {place[1]}, were"
                     " deleted from the topic and never ingested"
                 )
-            self._partitions[place] = self._next_range(place[0], place[1], max(start, self._starts[place]))
+            self._partitions[place] = self._next_range(place[0], place[1], max(start, first))
         self._consumer.assign([self._at(partition) for partition in self._partitions.values()])
 
     def _next_range(self, topic: str, number: int, first: int) -> _Partition:

@@ -34,6 +34,7 @@ from pipelines.data.raw_zone import RawZone
 from pipelines.steps.ingest import ingest, publish
 from spec.contracts import Contract, Field, Limits
 from spec.errors import GroundplanError
+from spec.model_folders import consumer_group
 from spec.outputs import Outputs
 from tests import flights
 from tests.conftest import ROOT
@@ -554,6 +555,103 @@ def test_only_what_a_producer_committed_reaches_the_lake(context: Context, kept:
     assert sorted(zone(context).read()["flight_id"].to_pylist()) == sorted(
         orjson.loads(payload)["flight_id"] for payload in sent
     )
+
+
+Members = Callable[[int], list[subprocess.Popen[str]]]
+_MEMBER = """
+import sys
+from confluent_kafka import Consumer
+member = Consumer({"bootstrap.servers": sys.argv[1], "group.id": sys.argv[2], "session.timeout.ms": 2000,
+                   "heartbeat.interval.ms": 600, "enable.auto.commit": False})
+member.subscribe([sys.argv[3]], on_assign=lambda _, parts: print(len(parts), flush=True))
+while True:
+    member.consume(100, timeout=0.1)
+"""
+
+
+@pytest.fixture
+def members(context: Context) -> Iterator[Members]:
+    """Starts other members of the model's consumer group, which ingest nothing, until each has its partitions."""
+    topic, started = context.definition.contracts[0].topic, list[subprocess.Popen[str]]()
+
+    def start(count: int) -> list[subprocess.Popen[str]]:
+        command = [sys.executable, "-c", _MEMBER, broker.servers_of(context.outputs), consumer_group(topic), topic]
+        for _ in range(count):
+            started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            assert started[-1].stdout is not None
+            started[-1].stdout.readline()
+        return started
+
+    yield start
+    for member in started:
+        member.kill()
+        member.wait()
+        assert member.stdout is not None
+        member.stdout.close()
+
+
+@pytest.mark.parametrize("count", [2, *(pytest.param(count, marks=pytest.mark.drill) for count in (1, 3))])
+def test_partitions_of_members_that_were_killed_are_ingested_too(
+    context: Context, members: Members, count: int
+) -> None:
+    payloads = flights.payloads("flights")[:60]
+    send(context, payloads)
+    for member in members(count):
+        member.kill()
+    assert ingest(context)["events"] == 60
+    assert sorted(zone(context).read()["flight_id"].to_pylist()) == sorted(
+        orjson.loads(payload)["flight_id"] for payload in payloads
+    )
+
+
+def test_partitions_of_a_member_that_lives_and_ingests_nothing_are_named(
+    context: Context, members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = context.definition.contracts[0].topic
+    send(context, real(60))
+    members(1)
+    monkeypatch.setattr("pipelines.steps.ingest.IDLE_TIMEOUT_S", 6.0)
+    with pytest.raises(GroundplanError, match=rf"held by another consumer .*{topic}, which .* for 6 s") as told:
+        ingest(context)
+    assert f"{topic}, partition " in str(told.value) and "nothing is lost" in str(told.value)
+
+
+@pytest.mark.drill
+def test_two_runs_at_once_ingest_each_event_once_and_both_say_so(context: Context, run: Run) -> None:
+    payloads = flights.payloads("flights")
+    send(context, payloads)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: run(), range(2)))
+    assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]
+    found = zone(context).read()["flight_id"].to_pylist()
+    assert len(found) == len(set(found)) == len(payloads)
+
+
+@pytest.mark.parametrize("apart_s", [0.4, *(pytest.param(s, marks=pytest.mark.drill) for s in (0.0, 0.8))])
+def test_a_group_whose_leader_leaves_while_another_joins_has_a_leader_again(context: Context, apart_s: float) -> None:
+    topic = context.definition.contracts[0].topic
+    assigned: list[int] = []
+
+    def member() -> Any:
+        made = broker.consumer(context.outputs, f"group-of-{topic}")
+        made.subscribe([topic], on_assign=lambda _, parts: assigned.append(len(parts)))
+        return made
+
+    def wait_for(consumer: Any) -> None:
+        deadline = time.monotonic() + 20
+        while not assigned:
+            consumer.consume(100, timeout=0.1)
+            assert time.monotonic() < deadline, "no partitions"
+
+    first = member()
+    wait_for(first)
+    assigned.clear()
+    second = member()
+    for _ in range(3 + int(apart_s * 10)):
+        second.consume(100, timeout=0.1)
+    first.close()
+    wait_for(second)
+    second.close()
 
 
 def test_a_stray_producer_makes_no_topic(context: Context) -> None:

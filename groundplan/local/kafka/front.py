@@ -9,13 +9,13 @@ misspelt name is an error there: here that flag is cleared in Metadata requests 
 
 And it does not report aborted transactions to clients that read committed events only (KIP-98):
 ``aborted_transactions`` finds them by the control records that the broker writes into the log, and they are added to
-the answers to Fetch requests. Everything else
-passes through untouched and unread.
+the answers to Fetch requests. After a member has left a group, ``groups`` looks whether the group still has its leader.
+Everything else passes through untouched and unread.
 
 For clients that identify themselves (client id ``groundplan.CALLER``) it records which requests they send, not their
 content.
 
-Run as ``python -m groundplan.local.kafka.front --port PUBLIC --broker-port PRIVATE``.
+Run as ``python -m groundplan.local.kafka.front --port PUBLIC --broker-port PRIVATE --storage s3://BUCKET``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import cast
 
 from groundplan.local.calls import CALLER_PREFIX
-from groundplan.local.kafka import transactions
+from groundplan.local.kafka import groups, transactions
 
 METADATA, API_VERSIONS, INIT_PRODUCER_ID = 3, 18, 22
 # Requests by their key, as far as clients send them (https://kafka.apache.org/protocol#protocol_api_keys).
@@ -125,8 +125,10 @@ class _Link:
         log: transactions.Log | None = None,
         ends: dict[tuple[str, int], transactions.Ends] | None = None,
         calls: Calls | None = None,
+        bucket: str = "",
     ) -> None:
-        self._calls = calls
+        self._calls, self._bucket = calls, bucket
+        self._left: dict[int, str] = {}  # groups that a member leaves, by correlation id
         self.client, self.broker = _Side(self), _Side(self)
         self.client.other, self.broker.other = self.broker, self.client
         self._log, self._ends = log, {} if ends is None else ends
@@ -153,12 +155,15 @@ class _Link:
             request = rest[: 4 + size]
             if self._calls is not None:
                 self._calls.note(request, key, version)
-            if key in (METADATA, transactions.FETCH) and len(request) < 4 + size:
+            if key in (METADATA, transactions.FETCH, groups.LEAVE_GROUP) and len(request) < 4 + size:
                 break
             if key == METADATA:
                 request = without_creation(request, version)
             elif key == API_VERSIONS or (key == transactions.FETCH and transactions.reads_committed(request, version)):
                 self._pending[correlation] = (key, version)
+            elif key == groups.LEAVE_GROUP and self._bucket:
+                self._pending[correlation] = (key, version)
+                self._left[correlation] = groups.group_of(request, version)
             out, rest = out + request, rest[len(request) :]
             self._passing = 4 + size - len(request)
         self._kept = rest
@@ -183,6 +188,8 @@ class _Link:
                     frame = readable(frame, version)
                 elif key == transactions.FETCH and self._log is not None:
                     frame = await transactions.with_aborted(frame, version, self._ends, self._log)
+                elif key == groups.LEAVE_GROUP:
+                    await self._keep_led(self._left.pop(correlation))
                 self.client.send(struct.pack(">i", len(frame)) + frame)
         except (OSError, EOFError, struct.error) as error:  # better no answer than one without aborted transactions
             _log.warning("an answer could not be read: %s: %s", type(error).__name__, error)
@@ -192,6 +199,15 @@ class _Link:
         if not self._pending and self._answer:
             rest, self._answer = bytes(self._answer), bytearray()
             self.client.send(rest)
+
+    async def _keep_led(self, group: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            if await asyncio.to_thread(groups.mend, self._bucket, group):
+                _log.warning("group %s had lost its leader: the next member to join leads it", group)
+        except (BotoCoreError, ClientError) as error:  # the member has left all the same
+            _log.warning("group %s could not be read: %s", group, error)
 
 
 _FIELD = 2  # bytes in which a request's first field says whether it is null
@@ -322,14 +338,14 @@ def _skip_tags(data: bytes, position: int) -> int:
     return position
 
 
-async def serve(port: int, broker_port: int, calls: Path | None = None) -> None:
-    """Listen on loopback until cancelled."""
+async def serve(port: int, broker_port: int, calls: Path | None = None, bucket: str = "") -> None:
+    """Listen on loopback until cancelled; ``bucket`` is the broker's."""
     noted = Calls(calls) if calls else None
     loop = asyncio.get_running_loop()
     log, ends = _Log(broker_port), dict[tuple[str, int], transactions.Ends]()
 
     def accept() -> asyncio.Protocol:
-        link = _Link(log, ends, noted)
+        link = _Link(log, ends, noted, bucket)
 
         async def connect() -> None:
             try:
@@ -352,10 +368,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broker-port", type=int, required=True)
     parser.add_argument("--calls", type=Path, help="file that records what the platform's own clients request")
+    parser.add_argument("--storage", default="", help="the broker's storage engine")
     arguments = parser.parse_args()
+    scheme, _, bucket = arguments.storage.partition("://")
     import uvloop
 
-    uvloop.run(serve(arguments.port, arguments.broker_port, arguments.calls))
+    uvloop.run(serve(arguments.port, arguments.broker_port, arguments.calls, bucket if scheme == "s3" else ""))
 
 
 if __name__ == "__main__":

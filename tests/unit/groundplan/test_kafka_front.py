@@ -5,9 +5,11 @@ import json
 import struct
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from groundplan.local.kafka import groups
 from groundplan.local.kafka.front import Calls, _Link, readable
 
 KEYS = [(18, 0, 4), (3, 0, 12), (0, 0, 11)]
@@ -156,3 +158,42 @@ def test_requests_of_clients_that_name_themselves_are_noted_once_however_they_co
         "step.ingest: Fetch",
         "step.ingest: Heartbeat",
     ]
+
+
+def leaving(version: int, group: str, client: bytes | None = b"me") -> bytes:
+    head = struct.pack(">hhi", groups.LEAVE_GROUP, version, 9)
+    head += struct.pack(">h", -1) if client is None else struct.pack(">h", len(client)) + client
+    name = group.encode()
+    if version < groups.FIRST_COMPACT:
+        return framed(head + struct.pack(">h", len(name)) + name + struct.pack(">h", 1) + b"m")
+    size = len(name) + 1
+    length = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
+    return framed(head + b"\0" + length + name + b"\x02\x02m\0\0\0\0")
+
+
+@pytest.mark.parametrize("version", range(6))
+@pytest.mark.parametrize("group", ["g", "gruppe-übung", "g" * 200])
+@pytest.mark.parametrize("client", [None, b"", b"rdkafka"])
+def test_the_group_that_a_member_leaves_is_read_in_every_version(
+    version: int, group: str, client: bytes | None
+) -> None:
+    assert groups.group_of(leaving(version, group, client), version) == group
+
+
+def test_a_request_of_another_form_names_no_group() -> None:
+    assert groups.group_of(framed(b"\0\x0d\0\x03\0\0\0\x09"), 3) == ""
+
+
+def test_only_a_leader_that_is_no_member_is_forgotten() -> None:
+    def group(state: object, *members: str) -> dict[str, object]:
+        return {"generation_id": 4, "members": {name: {} for name in members}, "state": state}
+
+    left = group({"Forming": {"protocol_name": "range", "leader": "gone"}}, "b")
+    assert groups.orphaned(left) == group({"Forming": {"protocol_name": "range", "leader": None}}, "b")
+    for kept in (
+        group({"Forming": {"protocol_name": "range", "leader": "b"}}, "b"),
+        group({"Forming": {"protocol_name": None, "leader": None}}),
+        group({"Formed": {"leader": "gone", "assignments": {}}}, "b"),
+        {},
+    ):
+        assert groups.orphaned(kept) is None

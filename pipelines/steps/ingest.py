@@ -145,37 +145,41 @@ class _Ingestion:
         try:
             self._bounds = self._offsets()
             self._producer = broker.producer(outputs)
-            assigned = {"partitions": False}
-
-            def assign(_: Any, parts: list[Any]) -> None:
-                self._begin(parts)
-                assigned["partitions"] = True
-
-            def revoke(*_: Any) -> None:
-                self._partitions.clear()
-                assigned["partitions"] = False
-
-            self._consumer.subscribe(list(self._contracts), on_assign=assign, on_revoke=revoke)
+            assigned = False
             said = heard = time.monotonic()
             looked, others = 0.0, dict[tuple[str, int], int]()
-            own_done = False
+
+            def assign(_: Any, parts: list[Any]) -> None:
+                nonlocal assigned, heard
+                self._begin(parts)
+                assigned, heard = True, time.monotonic()
+
+            def revoke(*_: Any) -> None:
+                nonlocal assigned
+                self._partitions.clear()
+                assigned = False
+
+            def own_done() -> bool:
+                return assigned and all(item.done for item in self._partitions.values())
+
+            self._consumer.subscribe(list(self._contracts), on_assign=assign, on_revoke=revoke)
             while True:
+                # It may bring other partitions and their first events at once.
                 messages = broker.good(
                     self._consumer.consume(BATCH_EVENTS, timeout=0.2), "the consumer of " + ", ".join(self._contracts)
                 )
                 now = time.monotonic()
-                if messages and not own_done:
+                if messages and not own_done():
                     if not self._written and not any(item.events for item in self._partitions.values()):
                         self.heard_at = now
                     heard = now
                     self._take(messages)
                 elif now - heard > IDLE_TIMEOUT_S:
-                    raise self._nothing_heard(others if assigned["partitions"] else {})
+                    raise self._nothing_heard(others if assigned else {})
                 if now - said > SAID_EVERY_S:
                     said = now
                     self._say()
-                own_done = assigned["partitions"] and all(item.done for item in self._partitions.values())
-                if own_done and now - looked > SAID_EVERY_S:
+                if own_done() and now - looked > SAID_EVERY_S:
                     before, others, looked = others, self._left_to_others(), now
                     if not others:
                         return self._written

@@ -604,6 +604,35 @@ def test_partitions_of_members_that_were_killed_are_ingested_too(
     )
 
 
+@pytest.mark.drill
+def test_events_that_come_at_once_with_their_partition_are_ingested(
+    context: Context, members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = broker.consumer
+
+    class Patient:
+        """A consumer that returns seldom: what happens meanwhile comes in one call."""
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            self._consumer = made(*args, **more)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._consumer, name)
+
+        def consume(self, most: int, timeout: float) -> Any:
+            return self._consumer.consume(most, timeout=8)
+
+    payloads = flights.payloads("flights")[:60]
+    send(context, payloads)
+    (other,) = members(1)
+    monkeypatch.setattr(broker, "consumer", Patient)
+    threading.Timer(9, other.kill).start()  # when the partition that the run has is done
+    assert ingest(context)["events"] == 60
+    assert sorted(zone(context).read()["flight_id"].to_pylist()) == sorted(
+        orjson.loads(payload)["flight_id"] for payload in payloads
+    )
+
+
 def test_partitions_of_a_member_that_lives_and_ingests_nothing_are_named(
     context: Context, members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,8 +117,8 @@ def commands(home: Home, services: dict[str, Service], region: str, buckets: dic
             broker_port,
             "--calls",
             str(home.kafka_calls),
-            "--storage",
-            f"s3://{buckets['kafka']}",
+            "--bucket",
+            buckets["kafka"],
         ],
         "router": [python, "-m", "groundplan.local.hosting", "--port", port["router"], "--region", region],
     }

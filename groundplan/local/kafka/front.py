@@ -15,7 +15,7 @@ Everything else passes through untouched and unread.
 For clients that identify themselves (client id ``groundplan.CALLER``) it records which requests they send, not their
 content.
 
-Run as ``python -m groundplan.local.kafka.front --port PUBLIC --broker-port PRIVATE --storage s3://BUCKET``.
+Run as ``python -m groundplan.local.kafka.front --port PUBLIC --broker-port PRIVATE --bucket BUCKET``.
 """
 
 from __future__ import annotations
@@ -368,12 +368,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--broker-port", type=int, required=True)
     parser.add_argument("--calls", type=Path, help="file that records what the platform's own clients request")
-    parser.add_argument("--storage", default="", help="the broker's storage engine")
+    parser.add_argument("--bucket", default="", help="bucket in which the broker keeps its groups")
     arguments = parser.parse_args()
-    scheme, _, bucket = arguments.storage.partition("://")
     import uvloop
 
-    uvloop.run(serve(arguments.port, arguments.broker_port, arguments.calls, bucket if scheme == "s3" else ""))
+    uvloop.run(serve(arguments.port, arguments.broker_port, arguments.calls, arguments.bucket))
 
 
 if __name__ == "__main__":
